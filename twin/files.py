@@ -1,0 +1,92 @@
+"""Files that are either whole or not there, and errors about them in words."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from twin.errors import BadInput, TwinError
+
+_REMEDY = {
+    errno.ENOSPC: (TwinError, "the disk is full", "free some space and run it again: what was finished is kept"),
+    errno.EDQUOT: (TwinError, "the disk quota is used up", "free some space and run it again: what was finished is kept"),
+    errno.EROFS: (BadInput, "it is on a read-only file system", "give a folder that can be written with --output"),
+    errno.EACCES: (BadInput, "no permission", "give a folder that can be written with --output"),
+    errno.EPERM: (BadInput, "no permission", "give a folder that can be written with --output"),
+    errno.ENOTDIR: (BadInput, "a part of its path is a file", "give a folder with --output"),
+}
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turns an `OSError` in writing below `path` into an error with a remedy."""
+    try:
+        yield
+    except OSError as error:
+        kind, reason, remedy = _REMEDY.get(error.errno or 0, (TwinError, error.strerror or str(error), ""))
+        raise kind(f"can't write {error.filename or path}: {reason}", remedy) from error
+
+
+def folder(path: Path) -> Path:
+    """Makes a folder where it is missing, and makes sure that it can be written *before* hours of work."""
+    with explained(path):
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    return path
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """A scratch file beside `path` that takes its place when the block ends well, and is removed when it does not.
+
+    The scratch name keeps the suffix, by which many writers choose their format.
+    """
+    folder(path.parent)
+    with explained(path):
+        handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
+        os.close(handle)
+        scratch = Path(name)
+        try:
+            yield scratch
+            with scratch.open("rb") as file:
+                os.fsync(file.fileno())
+            scratch.chmod(0o644)
+            scratch.replace(path)
+        finally:
+            scratch.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file, whole or not at all."""
+    with whole(path) as scratch:
+        scratch.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Writes JSON, whole or not at all. NaN and infinity are refused: they are not results."""
+    write_text(path, json.dumps(data, indent=1, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Reads JSON; raises `BadInput` where the file is missing or damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadInput(f"can't read {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise BadInput(f"{path} is damaged: {error}", "remove it and run the stage that makes it again") from error
+
+
+def digest(data: Any) -> str:
+    """Twelve hexadecimal digits of the SHA-256 of bytes, or of any JSON-like data in canonical form."""
+    if not isinstance(data, bytes):
+        data = json.dumps(data, sort_keys=True, allow_nan=False, default=str).encode()
+    return hashlib.sha256(data).hexdigest()[:12]
