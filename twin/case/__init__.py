@@ -1,6 +1,7 @@
 """A case folder: `case.toml`, read strictly, with every mistake reported at once."""
 
-from twin.case.load import load
+from twin.case.load import load, load_expected
+from twin.case.results import Results
 from twin.case.schema import Case, ExpectedValue
 
-__all__ = ["Case", "ExpectedValue", "load"]
+__all__ = ["Case", "ExpectedValue", "Results", "load", "load_expected"]

@@ -1,5 +1,15 @@
-"""The connector where the streams meet: its dimensions, and the names of its boundaries."""
+"""The connector where the streams meet: its dimensions, the names of its boundaries, its dimensionless groups."""
 
 from twin.junction.connector import BOUNDARIES, Connector, find_connector
+from twin.junction.groups import MOST_REYNOLDS, Groups, bore_m, bulk_velocity_m_s, groups
 
-__all__ = ["BOUNDARIES", "Connector", "find_connector"]
+__all__ = [
+    "BOUNDARIES",
+    "MOST_REYNOLDS",
+    "Connector",
+    "Groups",
+    "bore_m",
+    "bulk_velocity_m_s",
+    "find_connector",
+    "groups",
+]

@@ -1,0 +1,6 @@
+"""Runs operating points under MPI, keeps a record of each, and puts them into the campaign table."""
+
+from twin.campaign.run import Event, run_points
+from twin.campaign.table import point_state, write_table
+
+__all__ = ["Event", "point_state", "run_points", "write_table"]

@@ -1,0 +1,134 @@
+"""Starts the workers with mpirun, follows their events, and ends them with the user's Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from twin.campaign.table import point_state
+from twin.case import Case, Results
+from twin.errors import BadInput, TwinError
+from twin.files import folder, write_json
+from twin.junction import MOST_REYNOLDS, groups
+from twin.meshing import MeshFolder
+from twin.operating import OperatingPoint
+
+
+@dataclass(frozen=True)
+class Event:
+    """News of a point: `start`, `step` (with a line of text), `done` (with its status), or `reused`."""
+
+    kind: str
+    point: str
+    text: str = ""
+    status: str = ""
+
+
+Follow = Callable[[Event], None]
+
+
+def run_points(
+    case: Case,
+    results: Results,
+    mesh: MeshFolder,
+    points: list[OperatingPoint],
+    ranks: int,
+    follow: Follow = lambda event: None,
+) -> None:
+    """Solves the points that have no valid record yet, each started from the nearest solved one.
+
+    Raises `BadInput` for a rate that implies turbulence and for an impossible number of ranks, before anything runs.
+    A point that does not converge is recorded as failed; only an error of the machine itself is raised.
+    """
+    if ranks < 1:
+        raise BadInput(f"{ranks} ranks can't run anything", "give --ranks 1 or more")
+    for point in points:
+        _laminar(case, point)
+    open_points = []
+    for point in points:
+        if point_state(case, results, point, mesh.hash) in ("steady", "marched"):
+            follow(Event("reused", point.name))
+        else:
+            open_points.append(point)
+    if not open_points:
+        return
+    launcher = shutil.which("mpirun") or shutil.which("mpiexec")
+    if launcher is None:
+        raise TwinError("there is no mpirun", "twin doctor says how to get it")
+    logs = folder(results.folder / "logs")
+    job = logs / "job.json"
+    write_json(
+        job,
+        {
+            "case": str(case.folder.resolve()),
+            "results": str(results.folder.resolve()),
+            "mesh_hash": mesh.hash,
+            "points": [[p.antisolvent_m3_s, p.precursor_m3_s, p.temperature_k] for p in open_points],
+        },
+    )
+    command = [launcher, "-n", str(ranks), sys.executable, "-m", "twin.campaign.worker", str(job)]
+    _follow(command, logs / "solver.log", follow)
+
+
+def _laminar(case: Case, point: OperatingPoint) -> None:
+    reynolds = groups(case, point).reynolds
+    if reynolds > MOST_REYNOLDS:
+        raise BadInput(
+            f"{point.name} has Re {reynolds:.0f}: the flow may be turbulent, and this solver is laminar",
+            f"stay below Re {MOST_REYNOLDS:.0f}",
+        )
+
+
+def _follow(command: list[str], log: Path, follow: Follow) -> None:
+    """Runs a worker command; its events go to `follow`, all that it prints to the log."""
+    errors: list[dict[str, Any]] = []
+    with log.open("w", encoding="utf-8") as file, _process(command, file) as process:
+        for line in process.stdout or ():
+            file.write(line)
+            file.flush()
+            try:
+                event = json.loads(line)
+            except ValueError:
+                continue  # a library's own print
+            if event["event"] == "error":
+                errors.append(event)
+            else:
+                text = event.get("text") or event.get("reason", "")
+                follow(Event(event["event"], event["point"], text, event.get("status", "")))
+        code = process.wait()
+    if errors:
+        kind = BadInput if errors[0]["exit_code"] == BadInput.exit_code else TwinError
+        raise kind(errors[0]["message"], errors[0]["remedy"])
+    if code:
+        raise TwinError(f"the solver ended with status {code}", f"its last words are in {log}; finished points are kept")
+
+
+@contextmanager
+def _process(command: list[str], log: Any) -> Iterator[subprocess.Popen[str]]:
+    """A process in a group of its own, which ends with this block, whatever ends it."""
+    environment = {**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True, env=environment
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            for patience, number in ((10, signal.SIGTERM), (5, signal.SIGKILL)):
+                os.killpg(process.pid, number)
+                try:
+                    process.wait(patience)
+                    break
+                except subprocess.TimeoutExpired:
+                    continue
+        if process.stdout:
+            process.stdout.close()

@@ -1,0 +1,168 @@
+"""The program that every MPI rank runs: the operating points of a job, one after another.
+
+    mpirun -n 2 python -m twin.campaign.worker JOB.json
+
+Rank 0 prints one JSON event a line. A point that fails is recorded, and the rest go on.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from dolfinx import fem
+from mpi4py import MPI
+
+from twin.campaign.record import heading, mixing_record, point_hash, pressure_unit_pa
+from twin.case import Case, Results, load
+from twin.errors import TwinError
+from twin.fem import storage
+from twin.fem.domain import Domain, read_domain
+from twin.files import read_json, write_json
+from twin.flow import FlowSolution, SteadySolver
+from twin.junction import groups
+from twin.mixing import mixing_along
+from twin.operating import OperatingPoint
+from twin.provenance import provenance
+from twin.transport import Transport, divergence_free, largest_divergence
+
+
+class Worker:
+    """One mesh and its solvers, kept from point to point."""
+
+    def __init__(self, case: Case, results: Results, mesh_hash: str, comm: MPI.Comm) -> None:
+        self.case, self.results, self.mesh_hash, self.comm = case, results, mesh_hash, comm
+        self.domain: Domain = read_domain(results.mesh / "junction.msh", comm)
+        self._point = ""
+        self.flow = SteadySolver(self.domain, lambda line: self.tell("step", text=line))
+        self.transport = Transport(self.domain)
+
+    def tell(self, kind: str, **more: Any) -> None:
+        """Prints an event, on rank 0."""
+        if self.comm.rank == 0:
+            sys.stdout.write(json.dumps({"event": kind, "point": self._point, **more}) + "\n")
+            sys.stdout.flush()
+
+    def start_near(self, point: OperatingPoint) -> None:
+        """Starts from the solved point on disk that is nearest in Reynolds number and flow ratio, if there is one."""
+        chosen = self.comm.bcast(self._nearest(point) if self.comm.rank == 0 else None)
+        if chosen is None:
+            return
+        path, reynolds = chosen
+        fields = self.comm.bcast(storage.read_fields(path) if self.comm.rank == 0 else None)
+        self.flow.start_from_nodal(fields["velocity"], fields["pressure"], reynolds)
+        self.tell("step", text=f"starting from {path.parent.name}")
+
+    def _nearest(self, point: OperatingPoint) -> tuple[Path, float] | None:
+        mine = groups(self.case, point)
+        best: tuple[float, Path, float] | None = None
+        for path in sorted((self.results.folder / "points").glob("*/record.json")):
+            record = read_json(path)
+            fields = path.parent / "fields.vtu"
+            same_mesh = record.get("provenance", {}).get("mesh_hash") == self.mesh_hash
+            if record["status"] == "failed" or not same_mesh or not fields.exists():
+                continue
+            theirs = record["groups"]
+            away = abs(np.log(theirs["reynolds"] / mine.reynolds))
+            away += abs(theirs["precursor_fraction"] - mine.precursor_fraction)
+            if best is None or away < best[0]:
+                best = (away, fields, theirs["reynolds"])
+        return None if best is None else best[1:]
+
+    def solve(self, point: OperatingPoint) -> None:
+        """Solves one point and writes its record, or the reason why it has no numbers."""
+        self._point = point.name
+        began = time.perf_counter()
+        record = heading(self.case, point)
+        self.tell("start")
+        try:
+            record |= self._numbers(point)
+        except TwinError as failure:
+            self.flow.forget()
+            record |= {"status": "failed", "reason": failure.message}
+        record["provenance"] = provenance(
+            ranks=self.comm.size,
+            mesh_hash=self.mesh_hash,
+            point_hash=point_hash(self.case, point, self.mesh_hash),
+        )
+        record.setdefault("seconds", {})["all"] = time.perf_counter() - began
+        if self.comm.rank == 0:
+            write_json(self.results.point(point.name) / "record.json", record)
+        self.comm.barrier()
+        self.tell("done", status=record["status"], reason=record["reason"], seconds=record["seconds"]["all"])
+
+    def _numbers(self, point: OperatingPoint) -> dict[str, Any]:
+        clock = [time.perf_counter()]
+        group = groups(self.case, point)
+        flow = self.flow.solve(group.reynolds, group.precursor_fraction)
+        clock.append(time.perf_counter())
+        self.tell("step", text="removing the divergence")
+        velocity = divergence_free(self.domain, flow.velocity)
+        self.tell("step", text="advection and diffusion")
+        concentration = self.transport.solve(velocity, group.peclet)
+        clock.append(time.perf_counter())
+        planes = mixing_along(concentration.planes, group.precursor_fraction)
+        mixing = mixing_record(self.case, point, planes)
+        self._write_fields(point, flow, concentration.field)
+        clock.append(time.perf_counter())
+        unit = pressure_unit_pa(self.case, point)
+        return {
+            "status": flow.status,
+            "reason": "",
+            "flow": {
+                "pressure_drop_pa": {name: drop * unit for name, drop in flow.pressure_drop.items()},
+                "pressure_drop_rhou2": flow.pressure_drop,
+                "iterations": flow.iterations,
+                "residual": flow.residual,
+                "divergence": largest_divergence(self.domain, velocity),
+            },
+            "mixing": {**mixing, "lowest": concentration.lowest, "highest": concentration.highest},
+            "seconds": dict(zip(("flow", "transport", "writing"), np.diff(clock).tolist(), strict=True)),
+        }
+
+    def _write_fields(self, point: OperatingPoint, flow: FlowSolution, concentration: fem.Function) -> None:
+        storage.write_fields(
+            self.domain,
+            self.results.mesh / "junction.vtu",
+            self.results.point(point.name) / "fields.vtu",
+            velocity=flow.velocity,
+            pressure=storage.quadratic(self.domain, flow.pressure),
+            concentration=storage.smoothed(self.domain, concentration),
+        )
+
+
+def run(job: dict[str, Any], comm: MPI.Comm) -> None:
+    """The points of a job on every rank of `comm`."""
+    case = load(job["case"])
+    worker = Worker(case, Results(Path(job["results"])), job["mesh_hash"], comm)
+    for number, flows in enumerate(job["points"]):
+        point = OperatingPoint(*flows)
+        if number == 0:
+            worker.start_near(point)
+        worker.solve(point)
+
+
+def main() -> None:
+    """Runs the job file of the command line; any error that is not a point's own ends all ranks."""
+    comm = MPI.COMM_WORLD
+    try:
+        run(read_json(Path(sys.argv[1])), comm)
+    except TwinError as error:
+        # Any rank may be the one that met it (the disk is rank 0's); repeated lines are harmless.
+        event = {"event": "error", "message": error.message, "remedy": error.remedy, "exit_code": error.exit_code}
+        sys.stdout.write(json.dumps(event) + "\n")
+        sys.stdout.flush()
+        comm.Abort(1)
+    except Exception:  # noqa: BLE001 (one rank's error must not leave the others waiting)
+        traceback.print_exc()
+        sys.stderr.flush()
+        comm.Abort(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""Where the results of one level of a case lie. `docs/formats.md` says what is in them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from twin.case.schema import Case
+
+
+@dataclass(frozen=True)
+class Results:
+    """The result files of one level of a case."""
+
+    folder: Path
+
+    @classmethod
+    def of(cls, case: Case, level: str, output: Path | None = None) -> Results:
+        """`CASE/results/LEVEL`, or the same below the folder that the user gave."""
+        case.level(level)
+        return cls((output / case.name if output else case.folder / "results") / level)
+
+    @property
+    def mesh(self) -> Path:
+        """The folder of the mesh."""
+        return self.folder / "mesh"
+
+    def point(self, name: str) -> Path:
+        """The folder of an operating point."""
+        return self.folder / "points" / name
+
+    @property
+    def campaign(self) -> Path:
+        """The campaign table."""
+        return self.folder / "campaign.json"
+
+    @property
+    def surrogate(self) -> Path:
+        """The surrogate artifact."""
+        return self.folder / "surrogate.json"
+
+    @property
+    def process(self) -> Path:
+        """The calibrated parameters of the crystal model."""
+        return self.folder / "process.json"
+
+    @property
+    def setpoint(self) -> Path:
+        """The proposed setpoint."""
+        return self.folder / "setpoint.json"
+
+    @property
+    def rig(self) -> Path:
+        """The folder of the rig's journals."""
+        return self.folder / "rig"
+
+    @property
+    def pictures(self) -> Path:
+        """The folder of the pictures."""
+        return self.folder / "pictures"
+
+    @property
+    def report(self) -> Path:
+        """The report."""
+        return self.folder / "report.html"

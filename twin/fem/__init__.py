@@ -1,0 +1,1 @@
+"""What every field solver shares: the mesh with named boundaries, reductions over ranks, nodal storage."""

@@ -1,0 +1,54 @@
+"""Where dolfinx 0.9 differs from 0.10 and 0.11. The rest of the field half is written to the newest interface."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dolfinx
+import numpy as np
+from dolfinx import fem
+from dolfinx import mesh as dmesh
+from mpi4py import MPI
+
+VERSION = tuple(int(part) for part in dolfinx.__version__.split(".")[:2])
+
+
+def mesh_from_gmsh(model: Any, comm: MPI.Comm) -> tuple[dmesh.Mesh, dmesh.MeshTags]:
+    """The mesh and its facet tags from a Gmsh model that lives on rank 0; facets are shared between neighbours."""
+    partitioner = dmesh.create_cell_partitioner(dmesh.GhostMode.shared_facet)
+    if VERSION < (0, 10):
+        from dolfinx.io import gmshio
+
+        mesh, _, facets = gmshio.model_to_mesh(model, comm, 0, gdim=3, partitioner=partitioner)
+        return mesh, facets
+    from dolfinx.io import gmsh as gmsh_io
+
+    data = gmsh_io.model_to_mesh(model, comm, 0, gdim=3, partitioner=partitioner)
+    return data.mesh, data.facet_tags
+
+
+def geometry_dofmap(mesh: dmesh.Mesh) -> np.ndarray:
+    """The geometry nodes of each local cell, (cells, nodes)."""
+    geometry = mesh.geometry
+    return geometry.dofmap if VERSION < (0, 11) else geometry.dofmaps[0]
+
+
+def interpolation_points(space: fem.FunctionSpace) -> np.ndarray:
+    """Reference points at which an expression is evaluated to interpolate it into `space`."""
+    points = space.element.interpolation_points
+    return points() if callable(points) else points
+
+
+def assemble_matrix(form: Any, bcs: list[Any]) -> Any:
+    """An assembled PETSc matrix with unit diagonal in constrained rows."""
+    from dolfinx.fem import petsc
+
+    matrix = petsc.assemble_matrix(form, bcs=bcs)
+    matrix.assemble()
+    return matrix
+
+
+def zero_entries(vector: Any) -> None:
+    """Sets a ghosted PETSc vector to zero, its ghosts included."""
+    with vector.localForm() as local:
+        local.set(0.0)

@@ -1,0 +1,93 @@
+"""A mesh whose boundaries are called by name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import gmsh
+import numpy as np
+import ufl
+from dolfinx import fem
+from dolfinx import mesh as dmesh
+from mpi4py import MPI
+
+from twin.errors import BadInput
+from twin.fem import _compat
+from twin.fem.forms import compiled
+
+
+@dataclass(frozen=True)
+class Domain:
+    """A distributed mesh in bores, the tags of its facets, and the tag of each boundary's name."""
+
+    mesh: dmesh.Mesh
+    facets: dmesh.MeshTags
+    tags: dict[str, int]
+
+    @property
+    def comm(self) -> MPI.Comm:
+        """The communicator of the mesh."""
+        return self.mesh.comm
+
+    def tag(self, name: str) -> int:
+        """The tag of a boundary; raises `BadInput` where the mesh has none of that name."""
+        if name not in self.tags:
+            raise BadInput(f'the mesh has no boundary "{name}"', f"it has {', '.join(self.tags)}")
+        return self.tags[name]
+
+    @property
+    def planes(self) -> list[str]:
+        """The names of the cut planes."""
+        return [name for name in self.tags if name.startswith("plane_")]
+
+    def ds(self, name: str, degree: int = 4) -> ufl.Measure:
+        """The measure over an exterior boundary."""
+        return self._over("ds", name, degree)
+
+    def dS(self, name: str | None = None, degree: int = 4) -> ufl.Measure:  # noqa: N802 (the field's own name)
+        """The measure over interior facets: those of a cut plane, or all of them."""
+        if name is None:
+            return ufl.Measure("dS", self.mesh, metadata={"quadrature_degree": degree})
+        return self._over("dS", name, degree)
+
+    def _over(self, kind: str, name: str, degree: int) -> ufl.Measure:
+        # Every boundary gets the same number, 1, so that one compiled form serves them all.
+        facets = self.facets.find(self.tag(name))
+        marked = dmesh.meshtags(self.mesh, 2, facets, np.ones_like(facets))
+        return ufl.Measure(kind, self.mesh, subdomain_data=marked, metadata={"quadrature_degree": degree})(1)
+
+    def dx(self, degree: int = 4) -> ufl.Measure:
+        """The measure over the fluid."""
+        return ufl.Measure("dx", self.mesh, metadata={"quadrature_degree": degree})
+
+    def dofs(self, space: fem.FunctionSpace | tuple[fem.FunctionSpace, fem.FunctionSpace], name: str) -> np.ndarray:
+        """The degrees of freedom on a boundary."""
+        return fem.locate_dofs_topological(space, 2, self.facets.find(self.tag(name)))
+
+    def integral(self, form: ufl.Form) -> float:
+        """A scalar form, assembled over all ranks."""
+        local = fem.assemble_scalar(compiled(form))
+        return float(np.real(self.comm.allreduce(local, op=MPI.SUM)))
+
+
+def read_domain(path: Path, comm: MPI.Comm) -> Domain:
+    """The mesh of `twin.meshing` on the ranks of `comm`. Every rank raises the same error, or none."""
+    problem, tags = None, None
+    if comm.rank == 0:
+        gmsh.initialize(interruptible=False)
+        gmsh.option.setNumber("General.Terminal", 0)
+        try:
+            gmsh.open(str(path))
+            groups = gmsh.model.getPhysicalGroups(2)
+            tags = {gmsh.model.getPhysicalName(2, group): int(group) for _, group in groups}
+        except Exception as error:  # Gmsh raises bare Exceptions
+            problem = str(error)
+    problem = comm.bcast(problem)
+    if problem is not None:
+        raise BadInput(f"can't read the mesh {path}: {problem}", "remove its folder and run twin mesh again")
+    mesh, facets = _compat.mesh_from_gmsh(gmsh.model, comm)
+    if comm.rank == 0:
+        gmsh.finalize()
+    mesh.topology.create_connectivity(2, 3)
+    return Domain(mesh, facets, comm.bcast(tags))
