@@ -14,13 +14,17 @@ from typing import Any
 
 from twin.errors import BadInput, TwinError
 
+_FREE = "free some space and run it again: what was finished is kept"
+_ELSEWHERE = "give a folder that can be written with --output"
 _REMEDY = {
-    errno.ENOSPC: (TwinError, "the disk is full", "free some space and run it again: what was finished is kept"),
-    errno.EDQUOT: (TwinError, "the disk quota is used up", "free some space and run it again: what was finished is kept"),
-    errno.EROFS: (BadInput, "it is on a read-only file system", "give a folder that can be written with --output"),
-    errno.EACCES: (BadInput, "no permission", "give a folder that can be written with --output"),
-    errno.EPERM: (BadInput, "no permission", "give a folder that can be written with --output"),
-    errno.ENOTDIR: (BadInput, "a part of its path is a file", "give a folder with --output"),
+    errno.ENOSPC: (TwinError, "the disk is full", _FREE),
+    errno.EDQUOT: (TwinError, "the disk quota is used up", _FREE),
+    errno.EROFS: (BadInput, "it is on a read-only file system", _ELSEWHERE),
+    errno.EACCES: (BadInput, "no permission", _ELSEWHERE),
+    errno.EPERM: (BadInput, "no permission", _ELSEWHERE),
+    errno.ENOENT: (BadInput, "its folder can't be made", _ELSEWHERE),
+    errno.ENOTDIR: (BadInput, "a part of its path is a file", _ELSEWHERE),
+    errno.EEXIST: (BadInput, "a part of its path is a file", _ELSEWHERE),
 }
 
 

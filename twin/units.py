@@ -63,7 +63,7 @@ def parse(text: str, kind: str) -> float:
         value = float(quantity.to(SI[kind]).magnitude)
     except pint.DimensionalityError:
         raise BadInput(f'"{text}" is not a {kind}', example) from None
-    except Exception:  # pint raises errors of many classes, tokenizer errors among them, on text that is no unit
+    except Exception:  # noqa: BLE001 (on text that is no unit, pint raises errors of many classes)
         raise BadInput(f'"{text}" can\'t be read as a {kind}', example) from None
     if not math.isfinite(value):
         raise BadInput(f'"{text}" is not finite', example)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import signal
@@ -12,15 +13,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twin.campaign.table import point_state
 from twin.case import Case, Results
 from twin.errors import BadInput, TwinError
 from twin.files import folder, write_json
-from twin.junction import MOST_REYNOLDS, groups
-from twin.meshing import MeshFolder
+from twin.junction import MOST_REYNOLDS, Groups, groups
 from twin.operating import OperatingPoint
+
+if TYPE_CHECKING:
+    from twin.meshing import MeshFolder
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ def run_points(
             open_points.append(point)
     if not open_points:
         return
+    open_points = nearest_chain(case, open_points)
     launcher = shutil.which("mpirun") or shutil.which("mpiexec")
     if launcher is None:
         raise TwinError("there is no mpirun", "twin doctor says how to get it")
@@ -77,6 +81,26 @@ def run_points(
     )
     command = [launcher, "-n", str(ranks), sys.executable, "-m", "twin.campaign.worker", str(job)]
     _follow(command, logs / "solver.log", follow)
+
+
+def nearest_chain(case: Case, points: list[OperatingPoint]) -> list[OperatingPoint]:
+    """The points in the order in which each is the nearest to the one before it, from the lowest Reynolds number up.
+
+    Newton then starts close to its solution. The share of the precursor counts more than it weighs in the flow: it
+    changes the boundary data of both inlets.
+    """
+    left = sorted(points, key=lambda point: groups(case, point).reynolds)
+    chain = [left.pop(0)]
+    while left:
+        here = groups(case, chain[-1])
+
+        def away(point: OperatingPoint, here: Groups = here) -> float:
+            there = groups(case, point)
+            share = abs(there.precursor_fraction - here.precursor_fraction)
+            return abs(math.log(there.reynolds / here.reynolds)) + 5 * share
+
+        chain.append(left.pop(left.index(min(left, key=away))))
+    return chain
 
 
 def _laminar(case: Case, point: OperatingPoint) -> None:
@@ -109,7 +133,9 @@ def _follow(command: list[str], log: Path, follow: Follow) -> None:
         kind = BadInput if errors[0]["exit_code"] == BadInput.exit_code else TwinError
         raise kind(errors[0]["message"], errors[0]["remedy"])
     if code:
-        raise TwinError(f"the solver ended with status {code}", f"its last words are in {log}; finished points are kept")
+        raise TwinError(
+            f"the solver ended with status {code}", f"its last words are in {log}; finished points are kept"
+        )
 
 
 @contextmanager

@@ -144,9 +144,7 @@ class Case(Strict):
     def points(self) -> list[OperatingPoint]:
         """Every operating point of the sweeps, each once, in the order of rising flow."""
         flows = {
-            pair
-            for sweep in self.sweeps.values()
-            for pair in itertools.product(sweep.antisolvent, sweep.precursor)
+            pair for sweep in self.sweeps.values() for pair in itertools.product(sweep.antisolvent, sweep.precursor)
         }
         return [OperatingPoint(*pair, self.liquids.temperature) for pair in sorted(flows)]
 

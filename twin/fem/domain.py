@@ -81,7 +81,7 @@ def read_domain(path: Path, comm: MPI.Comm) -> Domain:
             gmsh.open(str(path))
             groups = gmsh.model.getPhysicalGroups(2)
             tags = {gmsh.model.getPhysicalName(2, group): int(group) for _, group in groups}
-        except Exception as error:  # Gmsh raises bare Exceptions
+        except Exception as error:  # noqa: BLE001 (Gmsh raises bare Exceptions)
             problem = str(error)
     problem = comm.bcast(problem)
     if problem is not None:

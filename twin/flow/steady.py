@@ -10,7 +10,6 @@ import numpy as np
 import ufl
 from dolfinx import fem
 from dolfinx.fem import petsc
-from mpi4py import MPI
 from petsc4py import PETSc
 
 from twin.errors import NotConverged
@@ -22,6 +21,7 @@ from twin.fem.storage import from_nodal
 
 TOLERANCE = 1e-8  # of the residual, relative to that of the boundary data alone
 MOST_NEWTON = 12
+MOST_MARCH = 60
 QUADRATURE = 4
 STREAMLINE = 0.5  # of the streamline-diffusion time; the usual size for second-degree elements
 GRAD_DIV = 0.1
@@ -85,9 +85,7 @@ class SteadySolver:
             self._reached = reynolds
         velocity, pressure = self._state.sub(0).collapse(), self._state.sub(1).collapse()
         drops = {name: self._pressure_drop(pressure, name) for name in INLETS}
-        return FlowSolution(
-            velocity, pressure, reynolds, precursor_share, status, residual, self._iterations, drops
-        )
+        return FlowSolution(velocity, pressure, reynolds, precursor_share, status, residual, self._iterations, drops)
 
     def start_from_nodal(self, velocity: np.ndarray, pressure: np.ndarray, reynolds: float) -> None:
         """Takes the nodal values of an earlier solution, (nodes, 3) and (nodes,), as the start of the next `solve`."""
@@ -226,7 +224,7 @@ class SteadySolver:
         """Implicit Euler in pseudo-time with a growing step, to the same residual that Newton must reach."""
         self._viscosity.value = 1 / reynolds
         step, residual = 0.05, np.inf
-        for _ in range(60):
+        for _ in range(MOST_MARCH):
             good = self._state.x.array.copy()
             self._before.x.array[:] = good[self._velocity_map]
             self._inertia.value = 1 / step
@@ -286,4 +284,3 @@ class SteadySolver:
             self._iterations += 1
         tail = ", ".join(f"{norm:.1e}" for norm in history[-4:])
         raise NotConverged(f"Newton did not converge at {what} (last residuals {tail})", "use a finer level")
-

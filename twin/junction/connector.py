@@ -30,14 +30,17 @@ class Connector(Strict):
     outlet_bores: PositiveInt = Field(le=50)
     symmetric_half: bool = True
     source: str
-    assumptions: dict[str, str] = {}
+    assumptions: dict[str, str] = Field(default_factory=dict)
 
 
-def find_connector(name: str, near: Path | None = None) -> Connector:
-    """The connector of that name in the folder `near` (a case's own) or in the catalogue."""
-    candidates = [folder / f"{name}.toml" for folder in (near, CATALOGUE) if folder is not None]
-    for path in candidates:
-        if path.exists():
+def find_connector(name: str, near: Path) -> Connector:
+    """The connector of that name: from the folder `near` itself (a case's own), from the `meshes/` beside one of its
+    parents, or from that of the twin's own checkout.
+    """
+    near = near.resolve()
+    folders = [near, *(parent / "meshes" for parent in near.parents), CATALOGUE]
+    for path in (folder / f"{name}.toml" for folder in folders):
+        if path.is_file():
             return validated(Connector, {**read_toml(path), "name": name}, path)
-    known = sorted(path.stem for path in CATALOGUE.glob("*.toml"))
+    known = sorted({path.stem for folder in folders[1:] if folder.is_dir() for path in folder.glob("*.toml")})
     raise BadInput(f'there is no connector "{name}"', f"choose from {', '.join(known)}, or put {name}.toml in the case")

@@ -59,8 +59,19 @@ _FITS = "fits over 283–313 K to the correlations of the package `thermo`"
 LIQUIDS = {
     liquid.name: liquid
     for liquid in (
-        Liquid("toluene", 866.99, -0.931, -4.185, 1071.3, 2.38, 92.14e-3, 1.0, 118.2e-6, (283.15, 313.15),
-               f"{_FITS}; µ checked against Nikam & Kharat, J. Chem. Eng. Data 50 (2005) 455"),
+        Liquid(
+            "toluene",
+            866.99,
+            -0.931,
+            -4.185,
+            1071.3,
+            2.38,
+            92.14e-3,
+            1.0,
+            118.2e-6,
+            (283.15, 313.15),
+            f"{_FITS}; µ checked against Nikam & Kharat, J. Chem. Eng. Data 50 (2005) 455",
+        ),
         Liquid("DMF", 949.14, -0.919, -3.842, 1085.3, 38.25, 73.09e-3, 1.0, 82.4e-6, (283.15, 313.15), _FITS),
     )
 }

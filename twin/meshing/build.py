@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import gmsh
 import meshio
@@ -14,8 +15,9 @@ import numpy as np
 
 from twin import __version__
 from twin.case import Case
+from twin.case.schema import Level
 from twin.errors import BadInput
-from twin.files import digest, folder, read_json, whole, write_json
+from twin.files import digest, explained, folder, read_json, whole, write_json
 from twin.junction import BOUNDARIES, Connector, find_connector
 from twin.meshing.quality import TETRA10, Quality, assess, round_area
 from twin.meshing.recipe import draw, plane_name
@@ -47,26 +49,39 @@ class MeshFolder:
 def build_mesh(case: Case, level_name: str, where: Path) -> MeshFolder:
     """The mesh of a level below the folder `where`; one that was made from the same definition is reused."""
     level = case.level(level_name)
-    if case.junction.mesh is not None:
-        source = case.folder / case.junction.mesh
-        if not source.is_file():
-            raise BadInput(f"there is no mesh file {source}", "give its path relative to the case folder")
-        connector, definition = None, {"mesh": digest(source.read_bytes())}
-    else:
-        connector = find_connector(str(case.junction.connector), case.folder)
-        definition = {"connector": connector.model_dump(exclude={"source", "assumptions"}), "level": level.model_dump()}
+    if case.junction.mesh is None:
+        return mesh_connector(find_connector(str(case.junction.connector), case.folder), level, where)
+    source = case.folder / case.junction.mesh
+    if not source.is_file():
+        raise BadInput(f"there is no mesh file {source}", "give its path relative to the case folder")
+    definition = {"mesh": digest(source.read_bytes())}
+    return _reuse_or_make(definition, where, lambda: _read_foreign(source), {})
+
+
+def mesh_connector(connector: Connector, level: Level, where: Path) -> MeshFolder:
+    """The mesh of a connector; one that was made from the same definition is reused."""
+    definition = {"connector": connector.model_dump(exclude={"source", "assumptions"}), "level": level.model_dump()}
+    exact = round_area(connector.symmetric_half)
+    planes = [plane_name(bores) for bores in range(1, connector.outlet_bores)]
+    sections = dict.fromkeys(["antisolvent", "precursor", "outlet", *planes], exact)
+    return _reuse_or_make(definition, where, lambda: draw(connector, level), sections)
+
+
+def _reuse_or_make(
+    definition: dict[str, Any], where: Path, make: Callable[[], None], sections: dict[str, float]
+) -> MeshFolder:
+    """The finished mesh of a folder, or a new one that `make` leaves in Gmsh's current model."""
     key = digest({**definition, "recipe": __version__, "gmsh": gmsh.__version__})
     if (done := _existing(where, key)) is not None:
         return done
     folder(where)
+    # quality.json holds the key and vouches for the other two: gone first, written last.
+    with explained(where):
+        (where / "quality.json").unlink(missing_ok=True)
     with _gmsh():
-        if connector is not None:
-            draw(connector, level)
-        else:
-            _read_foreign(source)
-        quality = assess(_round_sections(connector))
+        make()
+        quality = assess(sections)
         quality.check()
-        # quality.json holds the key and is written last: it vouches for the other two.
         with whole(where / "junction.msh") as scratch:
             gmsh.write(str(scratch))
         with whole(where / "junction.vtu") as scratch:
@@ -97,19 +112,11 @@ def _gmsh() -> Iterator[None]:
         gmsh.finalize()
 
 
-def _round_sections(connector: Connector | None) -> dict[str, float]:
-    if connector is None:
-        return {}
-    exact = round_area(connector.symmetric_half)
-    planes = [plane_name(bores) for bores in range(1, connector.outlet_bores)]
-    return dict.fromkeys(["antisolvent", "precursor", "outlet", *planes], exact)
-
-
 def _read_foreign(source: Path) -> None:
     """Loads a mesh of the user's own, raises it to second order, and checks that its boundaries are named."""
     try:
         gmsh.open(str(source))
-    except Exception as error:  # Gmsh raises bare Exceptions
+    except Exception as error:  # noqa: BLE001 (Gmsh raises bare Exceptions)
         raise BadInput(f"Gmsh can't read {source}: {error}", "save it from Gmsh as .msh, version 4.1") from None
     if not gmsh.model.mesh.getElementsByType(4)[0].size and not gmsh.model.mesh.getElementsByType(TETRA10)[0].size:
         raise BadInput(f"{source} has no tetrahedra", "mesh the volume in Gmsh before saving it")

@@ -18,7 +18,7 @@ LEAST_QUALITY = 0.05  # of the scaled Jacobian; below it the element map is clos
 
 @dataclass(frozen=True)
 class Quality:
-    """Counts, scaled Jacobians of the curved elements, the volume in bore³, areas in bore² and their relative errors."""
+    """Counts, scaled Jacobians of the curved elements, volume in bore³, areas in bore² and their relative errors."""
 
     cells: int
     nodes: int
@@ -47,9 +47,7 @@ def assess(round_sections: dict[str, float]) -> Quality:
     tags, _ = gmsh.model.mesh.getElementsByType(TETRA10)
     jacobians = np.asarray(gmsh.model.mesh.getElementQualities(tags, "minSIGE"))
     volumes = np.asarray(gmsh.model.mesh.getElementQualities(tags, "volume"))
-    areas = {
-        gmsh.model.getPhysicalName(2, group): _area(group) for _, group in gmsh.model.getPhysicalGroups(2)
-    }
+    areas = {gmsh.model.getPhysicalName(2, group): _area(group) for _, group in gmsh.model.getPhysicalGroups(2)}
     errors = {name: areas[name] / exact - 1 for name, exact in round_sections.items() if name in areas}
     nodes, _, _ = gmsh.model.mesh.getNodes()
     return Quality(

@@ -47,9 +47,7 @@ def _volumes(connector: Connector, arms: dict[str, tuple[float, float, float]]) 
     bodies = [(3, occ.addCylinder(*end, *(-x for x in end), RADIUS)) for end in arms.values()]
     root = (3, occ.addCylinder(0, 0, 0, 0, 0, 1, RADIUS))
     junction, _ = occ.fuse([root], bodies)
-    outlet = [
-        (3, occ.addCylinder(0, 0, start, 0, 0, 1, RADIUS)) for start in range(1, connector.outlet_bores)
-    ]
+    outlet = [(3, occ.addCylinder(0, 0, start, 0, 0, 1, RADIUS)) for start in range(1, connector.outlet_bores)]
     volumes, _ = occ.fragment(junction, outlet) if outlet else (junction, None)
     if connector.symmetric_half:
         reach = 2 * (connector.arm_bores + connector.outlet_bores)

@@ -36,9 +36,7 @@ def divergence_free(domain: Domain, velocity: fem.Function) -> fem.Function:
     fluxes, _ = mixed.sub(0).collapse()
     none = fem.Function(fluxes)
     closed = [name for name in domain.tags if name != "outlet" and not name.startswith("plane_")]
-    conditions = [
-        fem.dirichletbc(none, domain.dofs((mixed.sub(0), fluxes), name), mixed.sub(0)) for name in closed
-    ]
+    conditions = [fem.dirichletbc(none, domain.dofs((mixed.sub(0), fluxes), name), mixed.sub(0)) for name in closed]
     solution = fem.Function(mixed)
     solve_linear(left, right, solution, conditions, "the divergence correction")
     correction = fem.Function(smooth)

@@ -103,7 +103,8 @@ class Transport:
         for bores, name in ends:
             between = (position > above) & (position <= bores)
             sums = domain.comm.allreduce(np.array([physical[between].sum(), numerical[between].sum()]))
-            budgets.append(PlaneBudget(float(bores), *self._moments(w, c, name, axis), float(sums[0]), float(sums[1])))
+            flow, flux, square_flux = self._moments(w, c, name, axis)
+            budgets.append(PlaneBudget(float(bores), flow, flux, square_flux, float(sums[0]), float(sums[1])))
             above = bores
         return budgets
 

@@ -1,0 +1,65 @@
+import numpy as np
+import pytest
+from mpi4py import MPI
+
+from twin.errors import NotConverged
+from twin.fem import storage
+from twin.flow import SteadySolver, steady
+from twin.verification.flow import checks
+
+pytestmark = pytest.mark.field
+
+
+def test_the_outlet_carries_poiseuille_flow():
+    for check in checks():
+        assert check.holds, check
+
+
+def test_a_stored_field_is_a_solution_when_it_is_read_back(small, tmp_path):
+    domain, solution = small
+    velocity = storage.nodal(domain, solution.velocity)
+    pressure = storage.nodal(domain, storage.quadratic(domain, solution.pressure))
+    solver = SteadySolver(domain)
+    solver.start_from_nodal(velocity, pressure, 100.0)
+    again = solver.solve(100.0, 0.06)
+    assert again.iterations <= 1
+    assert again.pressure_drop["antisolvent"] == pytest.approx(solution.pressure_drop["antisolvent"], rel=1e-9)
+
+
+def test_marching_reaches_the_same_state_as_newton(small, monkeypatch):
+    domain, solution = small
+    solver = SteadySolver(domain)
+
+    def refuse(reynolds):
+        raise NotConverged("Newton is switched off")
+
+    monkeypatch.setattr(solver, "_continue_to", refuse)
+    marched = solver.solve(100.0, 0.06)
+    assert marched.status == "marched" and solution.status == "steady"
+    assert marched.pressure_drop["antisolvent"] == pytest.approx(solution.pressure_drop["antisolvent"], rel=1e-7)
+
+
+def test_what_does_not_converge_is_an_error_in_words(small, monkeypatch):
+    domain, _ = small
+    monkeypatch.setattr(steady, "TOLERANCE", 0.0)
+    monkeypatch.setattr(steady, "MOST_MARCH", 3)
+    with pytest.raises(NotConverged, match="no steady flow was found at Re 100") as caught:
+        SteadySolver(domain).solve(100.0, 0.06)
+    assert "finer level" in caught.value.remedy
+
+
+def test_flow_ratios_mirror(small):
+    """The Y is symmetric in its arms: exchanging the shares exchanges the pressure drops."""
+    domain, _ = small
+    solver = SteadySolver(domain)
+    one, other = solver.solve(50.0, 0.25), solver.solve(50.0, 0.75)
+    assert one.pressure_drop["antisolvent"] == pytest.approx(other.pressure_drop["precursor"], rel=2e-2)
+    assert one.pressure_drop["precursor"] == pytest.approx(other.pressure_drop["antisolvent"], rel=2e-2)
+
+
+def test_nodal_values_are_those_of_the_function(small):
+    domain, solution = small
+    assert domain.comm.size == MPI.COMM_SELF.size
+    values = storage.nodal(domain, solution.velocity)
+    assert values.shape == (domain.mesh.geometry.x.shape[0], 3)
+    assert np.abs(values).max() == pytest.approx(np.abs(solution.velocity.x.array).max())

@@ -1,0 +1,100 @@
+"""The same numbers on one, two and three ranks, through the program that users run."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from twin.campaign import point_state, run_points, write_table
+from twin.case import Results, load
+from twin.errors import BadInput
+from twin.files import read_json
+from twin.meshing import build_mesh
+from twin.operating import OperatingPoint
+
+pytestmark = pytest.mark.field
+CASES = Path(__file__).parents[2] / "cases"
+
+
+@pytest.fixture(scope="module")
+def case(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cases") / "tiny"
+    folder.mkdir()
+    text = (CASES / "liang2023" / "case.toml").read_text()
+    text = text.replace("wall_size = 0.10", "wall_size = 0.3").replace("core_size = 0.16", "core_size = 0.35")
+    (folder / "case.toml").write_text(text.replace('"ptfe-y-60"', '"short"'))
+    (folder / "short.toml").write_text(
+        'bore = "1.5875 mm"\nangle = "60 deg"\narm_bores = 1.5\noutlet_bores = 2\nsource = "made for tests"\n'
+    )
+    return load(folder)
+
+
+@pytest.fixture(scope="module")
+def runs(case, tmp_path_factory):
+    """The records of two points on 1, 2 and 3 ranks."""
+    points = [OperatingPoint.from_ml_h(300, 60, 293.15), OperatingPoint.from_ml_h(400, 40, 293.15)]
+    found = {}
+    for ranks in (1, 2, 3):
+        results = Results.of(case, "coarse", tmp_path_factory.mktemp(f"ranks{ranks}"))
+        mesh = build_mesh(case, "coarse", results.mesh)
+        events = []
+        run_points(case, results, mesh, points, ranks, events.append)
+        assert [event.kind for event in events if event.kind != "step"] == ["start", "done"] * 2
+        found[ranks] = results, mesh, [read_json(results.point(point.name) / "record.json") for point in points]
+    return points, found
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_numbers_agree_across_ranks(runs, ranks):
+    _, found = runs
+    for one, other in zip(found[1][2], found[ranks][2], strict=True):
+        assert one["status"] == other["status"] == "steady"
+        assert other["provenance"]["ranks"] == ranks
+        assert other["flow"]["pressure_drop_pa"] == pytest.approx(one["flow"]["pressure_drop_pa"], rel=1e-8)
+        for here, there in zip(one["mixing"]["planes"], other["mixing"]["planes"], strict=True):
+            assert there == pytest.approx(here, rel=1e-6, abs=1e-7)
+        assert other["mixing"]["time"]["value"] == pytest.approx(one["mixing"]["time"]["value"], rel=1e-6)
+
+
+def test_finished_points_are_reused_and_outdated_ones_are_not(case, runs):
+    points, found = runs
+    results, mesh, _ = found[2]
+    events = []
+    run_points(case, results, mesh, points, 2, events.append)
+    assert [event.kind for event in events] == ["reused", "reused"]
+    assert point_state(case, results, points[0], mesh.hash) == "steady"
+    assert point_state(case, results, points[0], "another mesh") == "outdated"
+    assert point_state(case, results, case.points[0], mesh.hash) == "open"
+    assert write_table(case, "coarse", results, mesh.hash) == 2
+
+
+def test_turbulent_rates_and_no_ranks_are_refused_before_anything_runs(case, runs):
+    results, mesh, _ = runs[1][1]
+    with pytest.raises(BadInput, match="turbulent"):
+        run_points(case, results, mesh, [OperatingPoint.from_ml_h(9000, 60, 293.15)], 2)
+    with pytest.raises(BadInput, match="0 ranks"):
+        run_points(case, results, mesh, case.points, 0)
+
+
+def test_an_interrupt_ends_the_ranks_and_keeps_what_was_finished(case, runs, tmp_path):
+    """Ctrl-C in the middle of a sweep: exit 130, no rank left, records whole."""
+    program = [sys.executable, "-m", "twin", "sweep", str(case.folder), "--output", str(tmp_path), "--ranks", "2"]
+    process = subprocess.Popen(program, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ)
+    log = tmp_path / "liang2023" / "coarse" / "logs" / "solver.log"
+    for _ in range(600):
+        if log.exists() and "Newton" in log.read_text():
+            break
+        try:
+            process.wait(0.1)
+            pytest.fail(process.communicate()[1])
+        except subprocess.TimeoutExpired:
+            continue
+    process.terminate()
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130 and "interrupted" in errors
+    left = subprocess.run(["pgrep", "-f", str(tmp_path)], capture_output=True, text=True, check=False).stdout
+    assert left == ""
+    for record in (tmp_path / "liang2023" / "coarse" / "points").glob("*/*"):
+        assert not record.name.startswith(".")

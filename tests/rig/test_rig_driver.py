@@ -1,0 +1,199 @@
+"""The driver against the simulated pumps, over a real pseudo-terminal: the contract of a pump, alarms, the chain."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from twin.case import Case
+from twin.errors import BadInput
+from twin.rig import Clock
+from twin.rig.bench import simulated_line
+from twin.rig.errors import CommandRefused, NoReply, NotStopped, PumpAlarm, RigError
+from twin.rig.limits import equipment
+from twin.rig.newera import NewEraPump
+from twin.rig.port import Port, open_port
+from twin.rig.protocol import Pump, Status
+from twin.rig.simulated import Fault, SimulatedLine
+
+
+@pytest.fixture
+def port(line: SimulatedLine) -> Iterator[Port]:
+    opened = open_port(line.path, deadline_s=0.3)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def pumps(port: Port, clock: Clock) -> list[NewEraPump]:
+    made = [NewEraPump(port, address, now=clock.now) for address in (0, 1)]
+    for pump in made:
+        with pytest.raises(PumpAlarm, match="reset"):
+            pump.identify()
+        pump.acknowledge()
+    return made
+
+
+def test_the_contract_of_a_pump(pumps: list[NewEraPump], line: SimulatedLine, clock: Clock) -> None:
+    for address, pump in enumerate(pumps):
+        contract: Pump = pump
+        assert contract.identify() == ("NE1010V3.923", "NE1000V3.923")[address]
+        contract.prepare(28.6, fine=address == 1)
+        contract.set_rate_ml_h(600.0)
+        assert contract.rate_ml_h() == 600.0
+        assert contract.status() is Status.STOPPED
+        contract.start()
+        assert contract.status() is Status.INFUSING
+        contract.set_rate_ml_h(1200.5)  # to four digits
+        assert contract.rate_ml_h() == 1200.0
+        clock.sleep(3.0)
+        contract.stop()
+        assert contract.status() is Status.STOPPED
+        counted = contract.dispensed()
+        assert line.state(address) == ("S", pytest.approx(counted.infused_ml, abs=counted.resolution_ml))
+        assert counted.resolution_ml <= 1.1e-3 * counted.infused_ml
+        assert counted.infused_ml == pytest.approx(1200 * 3 / 3600, rel=1e-3)
+        assert counted.withdrawn_ml == 0.0
+        assert contract.changed is not None
+
+
+def test_the_bytes_of_one_rate(pumps: list[NewEraPump], line: SimulatedLine) -> None:
+    line.heard.clear()
+    pumps[1].set_rate_ml_h(60.0)
+    assert line.heard == [b"01RAT60.00MH", b"01RAT"]
+
+
+def test_one_address_does_not_move_the_other(pumps: list[NewEraPump], line: SimulatedLine) -> None:
+    for pump in pumps:
+        pump.prepare(28.6, fine=False)
+        pump.set_rate_ml_h(100.0)
+    pumps[1].start()
+    assert (line.state(0)[0], line.state(1)[0]) == ("S", "I")
+    pumps[0].stop()
+    assert line.state(1)[0] == "I"
+    pumps[1].stop()
+
+
+def test_an_address_where_nobody_is_stays_silent(port: Port) -> None:
+    with pytest.raises(NoReply):
+        NewEraPump(port, 7).status()
+
+
+def test_a_pump_of_another_model_is_refused(port: Port, pumps: list[NewEraPump]) -> None:
+    with pytest.raises(BadInput, match="NE-1010, not an NE-1000"):
+        NewEraPump(port, 0, model_number="1000").identify()
+
+
+@pytest.mark.parametrize("rate", [2000.0, 9999.0])
+def test_a_rate_beyond_the_pump_is_refused_by_the_pump_too(pumps: list[NewEraPump], rate: float) -> None:
+    pumps[1].prepare(28.6, fine=False)
+    with pytest.raises(CommandRefused, match=r"\?OOR"):
+        pumps[1].set_rate_ml_h(rate)
+
+
+def test_an_unsent_alarm_lets_no_command_through(pumps: list[NewEraPump], line: SimulatedLine) -> None:
+    pumps[0].prepare(28.6, fine=False)
+    pumps[0].set_rate_ml_h(100.0)
+    pumps[0].start()
+    line.inject(Fault.STALL, 0)
+    with pytest.raises(PumpAlarm, match="stalled"):
+        pumps[0].set_rate_ml_h(200.0)
+    with pytest.raises(PumpAlarm, match="not yet acknowledged"):
+        pumps[0].start()
+    assert line.heard[-1] == b"00RAT200.0"
+    assert line.state(0)[0] == "S"
+    pumps[0].stop()  # a stop goes through all the same
+    pumps[0].acknowledge()
+    pumps[0].start()
+    pumps[0].stop()
+
+
+def test_a_syringe_that_runs_out_stalls(pumps: list[NewEraPump], line: SimulatedLine, clock: Clock) -> None:
+    line.pumps[0].volume_ml = 0.5
+    pumps[0].prepare(28.6, fine=True)
+    pumps[0].set_rate_ml_h(5000.0)
+    pumps[0].start()
+    clock.sleep(1.0)
+    with pytest.raises(PumpAlarm, match="stalled"):
+        pumps[0].dispensed()
+    assert line.state(0) == ("S", pytest.approx(0.5))
+    assert pumps[0].dispensed().infused_ml == pytest.approx(0.5)
+
+
+def test_a_stop_survives_an_alarm_lost_replies_and_a_late_start(pumps: list[NewEraPump], line: SimulatedLine) -> None:
+    for fault, times in (
+        (Fault.MUTE, 1),
+        (Fault.PARTIAL, 2),
+        (Fault.GARBAGE, 1),
+        (Fault.WRONG_ADDRESS, 2),
+        (Fault.SILENCE, 1),
+    ):
+        pumps[0].acknowledge()
+        pumps[0].prepare(28.6, fine=False)
+        pumps[0].set_rate_ml_h(100.0)
+        pumps[0].start()
+        line.inject(fault, 0, times)
+        pumps[0].stop()
+        assert line.state(0)[0] == "S", fault
+
+
+def test_a_pump_that_never_answers_is_not_called_stopped(pumps: list[NewEraPump], line: SimulatedLine) -> None:
+    pumps[0].prepare(28.6, fine=False)
+    pumps[0].set_rate_ml_h(100.0)
+    pumps[0].start()
+    line.inject(Fault.SILENCE, 0)
+    with pytest.raises(NotStopped, match=r"switch .* off at the mains"):
+        pumps[0].stop(deadline_s=0.5)
+    assert line.state(0)[0] == "I"
+
+
+def test_commands_from_many_threads_stay_whole(pumps: list[NewEraPump]) -> None:
+    problems: list[BaseException] = []
+    for pump in pumps:
+        pump.set_rate_ml_h(100.0)
+
+    def ask(pump: NewEraPump) -> None:
+        try:
+            for _ in range(50):
+                pump.identify()
+                pump.rate_ml_h()
+        except RigError as error:
+            problems.append(error)
+
+    threads = [threading.Thread(target=ask, args=(pump,)) for pump in pumps for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert problems == []
+
+
+def test_the_simulator_ends_cleanly(case: Case, clock: Clock) -> None:
+    proc = Path("/proc/self/fd")
+    if not proc.is_dir():
+        pytest.skip("needs /proc")
+    before, threads = len(list(proc.iterdir())), threading.active_count()
+    for _ in range(5):
+        with simulated_line(equipment(case), clock) as simulated:
+            opened = open_port(simulated.path)
+            with pytest.raises(PumpAlarm):
+                NewEraPump(opened, 0).status()
+            opened.close()
+        simulated.close()  # a second time does nothing
+    assert (len(list(proc.iterdir())), threading.active_count()) == (before, threads)
+
+
+def test_the_simulator_shares_no_code_with_the_driver() -> None:
+    import twin.rig.simulated as line_module
+    import twin.rig.simulated_pump as pump_module
+
+    for module in (line_module, pump_module):
+        text = Path(module.__file__ or "").read_text(encoding="utf-8")
+        imported = [row for row in text.splitlines() if row.startswith(("from twin", "import twin"))]
+        assert set(imported) <= {
+            "from twin.rig.simulated_pump import SimulatedPump",
+            "from twin.rig.wire import ETX, STX",
+        }

@@ -1,0 +1,415 @@
+"""Whole runs on the simulated rig: the volumes, the order, and what every fault ends in."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from twin.case import Case
+from twin.errors import BadInput, TwinError
+from twin.rig import (
+    Clock,
+    NotStopped,
+    Progress,
+    PumpAlarm,
+    RigError,
+    RunResult,
+    RunStopped,
+    Setpoint,
+    load_setpoint,
+    read,
+    rig_folder,
+    run,
+    verify,
+)
+from twin.rig.journal import Journal
+from twin.rig.limits import ROLES
+from twin.rig.port import Port, open_port
+from twin.rig.simulated import Fault, SimulatedLine
+
+OF_THE_LINK = (Fault.SILENCE, Fault.MUTE, Fault.GARBAGE, Fault.PARTIAL, Fault.WRONG_ADDRESS)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ports with a short deadline: these tests wait for it often."""
+    monkeypatch.setattr("twin.rig.bench.open_port", partial(open_port, deadline_s=0.1))
+
+
+def only_journal(case: Case) -> Path:
+    (path,) = rig_folder(case).glob("journal-*.jsonl")
+    return path
+
+
+def assert_stopped_and_written(case: Case, line: SimulatedLine, status: str = "failed") -> list[dict[str, Any]]:
+    """Both pumps truly stand, and the journal is whole and says that they were verified."""
+    assert [line.state(address)[0] for address in (0, 1)] == ["S", "S"]
+    path = only_journal(case)
+    checked = verify(path)
+    assert checked.intact, checked
+    assert checked.ended
+    entries = read(path)
+    assert [entry["role"] for entry in entries if entry["event"] == "stopped"] == ["precursor", "antisolvent"]
+    assert entries[-1]["status"] == status
+    return entries
+
+
+class Spoiler:
+    """Does something once, at the n-th report of a kind."""
+
+    def __init__(self, kind: str, count: int, action: Any) -> None:
+        self.kind, self.left, self.action = kind, count, action
+        self.seen: list[Progress] = []
+
+    def __call__(self, progress: Progress) -> None:
+        self.seen.append(progress)
+        if progress.kind == self.kind:
+            self.left -= 1
+            if self.left == 0:
+                self.action()
+
+
+def test_a_run_delivers_what_it_was_told(case: Case, setpoint: Setpoint) -> None:
+    """The default: both pumps simulated, ten times as fast as the wall."""
+    seen: list[Progress] = []
+    result = run(case, setpoint, on_progress=seen.append)
+    assert isinstance(result, RunResult)
+    assert result.ok
+    assert result.speed == 10.0
+    assert result.wall_s > 2.0
+    told = {"antisolvent": (500 * 0.5 * sum(1 + 0.9 * n for n in range(10)) + 5000 * 20) / 3600}
+    told["precursor"] = told["antisolvent"] * 60 / 5000
+    assert list(result.balances) == list(ROLES)
+    for role, balance in result.balances.items():
+        assert balance.agrees
+        assert balance.commanded_ml == pytest.approx(told[role], rel=0.1)
+    fractions = [progress.fraction for progress in seen]
+    assert fractions == sorted(fractions)
+    assert fractions[-1] > 0.85
+    assert seen[-1].rates_ml_h == {"antisolvent": 5000.0, "precursor": 60.0}
+    assert seen[-1].left_ml["antisolvent"] < 50 - 20
+    entries = read(result.journal)
+    assert verify(result.journal).ended
+    assert entries[0]["plan"]["checksum"] == setpoint.checksum
+    assert sum(entry["event"] == "acknowledged" for entry in entries) == 2
+    assert "both simulated pumps verified stopped" in "\n".join(result.lines())
+
+
+def test_the_bytes_of_a_run_are_those_of_the_dry_run(
+    case: Case, setpoint: Setpoint, line: SimulatedLine, clock: Clock
+) -> None:
+    from twin.rig import check
+
+    run(case, setpoint, clock=clock, simulator=line)
+    polls = (b"00DIS", b"01DIS")
+    alarmed = [b"00VER", b"01VER"]  # a pump that was just switched on is asked twice
+    heard = [message for message in line.heard if message not in polls]
+    for message in alarmed:
+        heard.remove(message)
+    assert heard == [
+        entry.message.rstrip(b"\r") for entry in check(case, setpoint).sent if entry.message.rstrip(b"\r") not in polls
+    ]
+
+
+def test_the_antisolvent_starts_first_and_the_precursor_stops_first(
+    case: Case, setpoint: Setpoint, line: SimulatedLine, clock: Clock
+) -> None:
+    run(case, setpoint, hold_s=1.0, clock=clock, simulator=line)
+    motions = [message for message in line.heard if message.endswith((b"RUN", b"STP"))]
+    assert motions[:4] == [b"00RUN", b"01RUN", b"01STP", b"00STP"]
+    assert_stopped_and_written(case, line, "completed")
+
+
+def test_a_second_run_finds_the_pumps_as_the_first_left_them(
+    case: Case, setpoint: Setpoint, line: SimulatedLine, clock: Clock
+) -> None:
+    for _ in range(2):
+        assert run(case, setpoint, hold_s=2.0, clock=clock, simulator=line).ok
+
+
+@pytest.mark.parametrize("precursor", [10.0, 60.0])
+def test_the_volumes_agree_within_half_a_percent(
+    case: Case, propose: Callable[..., Path], line: SimulatedLine, clock: Clock, precursor: float
+) -> None:
+    result = run(case, load_setpoint(propose(5000.0, precursor), case), clock=clock, simulator=line)
+    ramp = 0.5 * sum(0.1 + 0.09 * step for step in range(10))
+    for address, (role, rate) in enumerate({"antisolvent": 5000.0, "precursor": precursor}.items()):
+        balance = result.balances[role]
+        assert balance.commanded_ml == pytest.approx(rate * (ramp + 20) / 3600, rel=1e-3)
+        assert abs(balance.difference_percent) < 0.1
+        assert balance.uncertainty_percent < 0.1
+        assert line.state(address)[1] == pytest.approx(balance.commanded_ml, rel=1e-3)
+
+
+def test_the_ledger_notices_a_slow_pump(case: Case, setpoint: Setpoint, line: SimulatedLine, clock: Clock) -> None:
+    """The check of the volumes can fail."""
+    line.inject(Fault.SLOW, 1)
+    result = run(case, setpoint, clock=clock, simulator=line)
+    assert not result.ok
+    assert result.balances["antisolvent"].agrees
+    assert result.balances["precursor"].difference_percent == pytest.approx(-3.0, abs=0.1)
+    assert "DISAGREE" in "\n".join(result.lines())
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("address", [0, 1])
+@pytest.mark.parametrize("fault", [Fault.STALL, Fault.RESET, *OF_THE_LINK])
+def test_every_fault_stops_both_pumps(
+    case: Case, setpoint: Setpoint, line: SimulatedLine, clock: Clock, fault: Fault, address: int
+) -> None:
+    spoil = Spoiler("ramp", 3, lambda: line.inject(fault, address, times=3))
+    with pytest.raises(RigError) as caught:
+        run(case, setpoint, clock=clock, simulator=line, on_progress=spoil)
+    assert not isinstance(caught.value, NotStopped)
+    if fault in (Fault.STALL, Fault.RESET):
+        assert isinstance(caught.value, PumpAlarm)
+        assert ROLES[address] in caught.value.message
+    entries = assert_stopped_and_written(case, line)
+    assert caught.value.message in (entry.get("reason") for entry in entries)
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("fault", OF_THE_LINK)
+def test_a_pump_that_goes_for_good_does_not_keep_the_other_from_stopping(
+    case: Case, setpoint: Setpoint, line: SimulatedLine, clock: Clock, fault: Fault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("twin.rig.newera.NewEraPump.stop.__defaults__", (0.4,), raising=False)
+    spoil = Spoiler("hold", 1, lambda: line.inject(fault, 1))
+    with pytest.raises(NotStopped, match="NOT VERIFIED AS STOPPED: the precursor pump") as caught:
+        run(case, setpoint, clock=clock, simulator=line, on_progress=spoil)
+    assert "antisolvent" not in caught.value.message
+    assert line.state(0)[0] == "S"
+    assert line.state(1)[0] == ("I" if fault is Fault.SILENCE else "S")
+    checked = verify(only_journal(case))
+    assert checked.intact
+    assert checked.ended
+    events = [entry["event"] for entry in read(checked.path)]
+    assert "NOT STOPPED" in events
+    assert "stopped" in events
+
+
+def test_a_syringe_that_runs_out_stops_both(case: Case, setpoint: Setpoint, line: SimulatedLine, clock: Clock) -> None:
+    line.pumps[0].volume_ml = 20.0
+    with pytest.raises(PumpAlarm, match=r"antisolvent pump .* stalled"):
+        run(case, setpoint, clock=clock, simulator=line)
+    assert_stopped_and_written(case, line)
+    assert line.state(0)[1] == pytest.approx(20.0)
+
+
+def test_an_alarm_as_late_as_the_stop_is_told(
+    case: Case, setpoint: Setpoint, line: SimulatedLine, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from twin.rig.session import Session
+
+    plain = Session._stop_all
+
+    def stalled(self: Session, reason: BaseException | None) -> NotStopped | None:
+        line.inject(Fault.STALL, 1)
+        return plain(self, reason)
+
+    monkeypatch.setattr(Session, "_stop_all", stalled)
+    with pytest.raises(PumpAlarm, match=r"precursor pump .* stalled"):
+        run(case, setpoint, clock=clock, simulator=line)
+    assert_stopped_and_written(case, line)
+
+
+def test_a_pump_that_was_stopped_at_its_keys_ends_the_run(
+    case: Case, setpoint: Setpoint, line: SimulatedLine, clock: Clock
+) -> None:
+    def press() -> None:
+        line.pumps[1].status = "P"
+
+    with pytest.raises(RigError, match=r"precursor pump .* stopped by itself"):
+        run(case, setpoint, clock=clock, simulator=line, on_progress=Spoiler("ramp", 3, press))
+    assert_stopped_and_written(case, line)
+
+
+def test_a_pump_that_runs_already_is_stopped_and_refused(
+    case: Case, setpoint: Setpoint, line: SimulatedLine, clock: Clock
+) -> None:
+    line.pumps[1].execute("", 0.0)
+    line.pumps[1].status = "I"
+    with pytest.raises(RigError, match="was not at rest"):
+        run(case, setpoint, clock=clock, simulator=line)
+    assert_stopped_and_written(case, line)
+
+
+def test_an_alarm_other_than_of_switching_on_needs_the_operator(
+    case: Case, setpoint: Setpoint, line: SimulatedLine, clock: Clock
+) -> None:
+    line.inject(Fault.STALL, 0)
+    with pytest.raises(PumpAlarm, match="stalled"):
+        run(case, setpoint, clock=clock, simulator=line)
+    assert b"00RUN" not in line.heard
+    assert_stopped_and_written(case, line)
+
+
+@pytest.mark.parametrize("error", [ValueError("a broken progress bar"), KeyboardInterrupt(), SystemExit(3)])
+@pytest.mark.parametrize("kind", ["armed", "ramp", "hold"])
+def test_whatever_is_raised_stops_both_and_comes_out(
+    case: Case, setpoint: Setpoint, line: SimulatedLine, clock: Clock, error: BaseException, kind: str
+) -> None:
+    def fail() -> None:
+        raise error
+
+    with pytest.raises(type(error)) as caught:
+        run(case, setpoint, clock=clock, simulator=line, on_progress=Spoiler(kind, 1, fail))
+    assert caught.value is error
+    assert any("journal" in note for note in error.__notes__)
+    assert_stopped_and_written(case, line)
+    del error.__notes__
+
+
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("number", [1, 2, 5, 17, 32, 33, 34, 35, 36, 37, 41, 50, 80])
+def test_an_interrupt_at_any_exchange_stops_both(
+    case: Case,
+    setpoint: Setpoint,
+    line: SimulatedLine,
+    clock: Clock,
+    number: int,
+    late: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A real SIGINT, before the bytes of an exchange go out or after its reply has come."""
+    count = 0
+    plain = Port.exchange
+
+    def interrupted(self: Port, message: bytes, until: int, insist: bool = False) -> bytes:
+        nonlocal count
+        count += 1
+        if count == number and not late:
+            signal.raise_signal(signal.SIGINT)
+        reply = plain(self, message, until, insist)
+        if count == number and late:
+            signal.raise_signal(signal.SIGINT)
+        return reply
+
+    monkeypatch.setattr(Port, "exchange", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(case, setpoint, clock=clock, simulator=line)
+    assert_stopped_and_written(case, line)
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_signal_at_any_moment_stops_both(
+    case: Case, setpoint: Setpoint, line: SimulatedLine, clock: Clock, name: str
+) -> None:
+    """From another thread, after delays that fall into every phase; a second one while the pumps are being stopped."""
+    number = getattr(signal, name)
+    before = signal.signal(number, lambda *_: None)  # what comes before or after the run is not its matter
+    main = threading.main_thread().ident or 0
+    try:
+        ended = 0
+        for delay in (0.005, 0.02, 0.05, 0.1, 0.15, 0.3, 0.5):
+            timers = [
+                threading.Timer(delay + extra, partial(signal.pthread_kill, main, number)) for extra in (0.0, 0.003)
+            ]
+            line.pumps[0].volume_ml = 50.0
+            for timer in timers:
+                timer.start()
+            try:
+                run(case, setpoint, clock=clock, simulator=line)
+            except (KeyboardInterrupt, RunStopped):
+                ended += 1
+            finally:
+                for timer in timers:
+                    timer.join()
+            assert [line.state(address)[0] for address in (0, 1)] == ["S", "S"]
+        assert ended >= 3
+    finally:
+        signal.signal(number, before)
+    assert all(verify(path).intact for path in rig_folder(case).glob("*.jsonl"))
+
+
+def test_a_run_in_another_thread_is_cancelled_by_its_event(
+    case: Case, setpoint: Setpoint, line: SimulatedLine, clock: Clock
+) -> None:
+    cancel, caught = threading.Event(), []
+
+    def work() -> None:
+        try:
+            run(case, setpoint, clock=clock, simulator=line, cancel=cancel, on_progress=Spoiler("ramp", 3, cancel.set))
+        except RunStopped as error:
+            caught.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert len(caught) == 1
+    assert_stopped_and_written(case, line)
+
+
+def test_a_full_disk_stops_both(
+    case: Case, setpoint: Setpoint, line: SimulatedLine, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = Journal.write
+
+    def full(self: Journal, event: str, at: Any = None, **fields: Any) -> None:
+        if event == "hold" or line.state(0)[1] > 2:
+            raise TwinError("the disk is full")
+        plain(self, event, at, **fields)
+
+    monkeypatch.setattr(Journal, "write", full)
+    with pytest.raises(TwinError, match="the disk is full"):
+        run(case, setpoint, clock=clock, simulator=line)
+    assert [line.state(address)[0] for address in (0, 1)] == ["S", "S"]
+    assert verify(only_journal(case)).intact
+
+
+def test_a_slow_disk_does_not_delay_the_stop(
+    case: Case, setpoint: Setpoint, line: SimulatedLine, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moments: dict[str, float] = {}
+
+    def fail() -> None:
+        monkeypatch.setattr("twin.rig.journal.os.fsync", lambda _: time.sleep(0.3))
+        moments["trouble"] = time.monotonic()
+        raise ValueError
+
+    plain = SimulatedLine._answer
+
+    def watched(self: SimulatedLine, line_bytes: bytes) -> bytes:
+        if line_bytes.endswith(b"STP"):
+            moments.setdefault("stop", time.monotonic())
+        return plain(self, line_bytes)
+
+    monkeypatch.setattr(SimulatedLine, "_answer", watched)
+    with pytest.raises(ValueError):
+        run(case, setpoint, clock=clock, simulator=line, on_progress=Spoiler("hold", 1, fail))
+    assert moments["stop"] - moments["trouble"] < 0.25
+    assert_stopped_and_written(case, line)
+
+
+def test_two_runs_at_once_are_refused(case: Case, setpoint: Setpoint, line: SimulatedLine, clock: Clock) -> None:
+    caught = []
+
+    def again() -> None:
+        try:
+            run(case, setpoint)
+        except RigError as error:
+            caught.append(error.message)
+
+    run(case, setpoint, hold_s=2.0, clock=clock, simulator=line, on_progress=Spoiler("hold", 1, again))
+    assert len(caught) == 1
+    assert "another run holds this rig: process" in caught[0]
+
+
+def test_real_pumps_are_not_accelerated(case: Case, setpoint: Setpoint) -> None:
+    real = case.model_copy(
+        update={
+            "rig": case.rig.model_copy(
+                update={"antisolvent": case.rig.antisolvent.model_copy(update={"port": "/dev/x"})}
+            )
+        }
+    )
+    with pytest.raises(BadInput, match="real pumps"):
+        run(real, setpoint, clock=Clock(10.0))
+    assert not rig_folder(case).exists()

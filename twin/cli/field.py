@@ -1,0 +1,201 @@
+"""The verbs of the field half: mesh, solve, sweep, status."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from twin.campaign import Event, point_state, run_points, submit_sweep, write_table
+from twin.case import Case, Results
+from twin.cli.common import add_point, add_ranks, add_verb, need_field_half, opened, point_of, ranks_of
+from twin.cli.console import Bar, Reporter
+from twin.errors import TwinError
+from twin.estimate import Estimate
+from twin.files import folder, read_json
+from twin.operating import OperatingPoint
+from twin.units import to_ml_per_h
+
+if TYPE_CHECKING:
+    from twin.meshing import MeshFolder
+
+
+def add_verbs(verbs: Any) -> None:
+    """Adds the verbs of this file."""
+    add_verb(verbs, "mesh", mesh, "build or reuse the mesh, print its quality", "twin mesh cases/liang2023")
+    parser = add_verb(
+        verbs,
+        "solve",
+        solve,
+        "solve one operating point: flow, transport, mixing",
+        'twin solve cases/liang2023 --antisolvent "5000 mL/h" --precursor "60 mL/h"',
+    )
+    add_point(parser)
+    add_ranks(parser)
+    parser = add_verb(
+        verbs,
+        "sweep",
+        sweep,
+        "solve all points of the case's sweeps; resumable",
+        "twin sweep cases/liang2023 --ranks 2",
+    )
+    add_ranks(parser)
+    parser.add_argument("--launcher", choices=["local", "slurm"], default="local", help="where it runs")
+    add_verb(verbs, "status", status, "the state of every point of the sweeps", "twin status cases/liang2023")
+
+
+def mesh(arguments: argparse.Namespace, reporter: Reporter) -> Any:
+    """`twin mesh`."""
+    need_field_half("mesh", "gmsh", "meshio")
+    case, level, results = opened(arguments)
+    made = make_mesh(case, level, results, reporter)
+    quality = made.quality
+    reporter.table(
+        f"mesh of {case.name}, level {level} ({'reused' if made.reused else 'built'}, {made.hash})",
+        ["figure", "value"],
+        [
+            ["cells (second-order tetrahedra)", quality.cells],
+            ["nodes", quality.nodes],
+            ["scaled Jacobian, min / mean", f"{quality.min_scaled_jacobian:.3f} / {quality.mean_scaled_jacobian:.3f}"],
+            ["volume, bore³", quality.volume],
+            ["round sections, largest area error", f"{max(map(abs, quality.section_errors.values()), default=0):.1e}"],
+        ],
+    )
+    reporter.say(f"{made.msh}\n{made.vtu}")
+    return {"hash": made.hash, "reused": made.reused, "msh": made.msh, "vtu": made.vtu, **quality.as_dict()}
+
+
+def make_mesh(case: Case, level: str, results: Results, reporter: Reporter) -> MeshFolder:
+    """The mesh of a case, with progress."""
+    from twin.meshing import build_mesh
+
+    with reporter.progress(f"mesh, level {level}") as bar:
+        made = build_mesh(case, level, results.mesh)
+        bar.advance(f"{made.quality.cells} cells, {'reused' if made.reused else 'built'}")
+    return made
+
+
+def solve(arguments: argparse.Namespace, reporter: Reporter) -> Any:
+    """`twin solve`."""
+    need_field_half("solve")
+    case, level, results = opened(arguments)
+    point, ranks = point_of(arguments, case), ranks_of(arguments, case)
+    run_campaign(case, level, results, [point], ranks, reporter)
+    record = read_json(results.point(point.name) / "record.json")
+    if record["status"] == "failed":
+        raise TwinError(f"{point.name} failed: {record['reason']}", "use a finer level or lower flows")
+    show_points(f"{case.name}, level {level}", [record], reporter)
+    rows = [
+        [p["bores"], p["index"], p["segregation"], p["flux_error"], p["numerical_diffusion"]]
+        for p in record["mixing"]["planes"]
+    ]
+    reporter.table(
+        "mixing down the outlet; the scheme's own diffusion is in it, so M is an upper bound",
+        ["bores", "M ≤", "I_s ≥", "flux error", "D_num/D_m"],
+        rows,
+    )
+    return record
+
+
+def sweep(arguments: argparse.Namespace, reporter: Reporter) -> Any:
+    """`twin sweep`."""
+    need_field_half("sweep")
+    case, level, results = opened(arguments)
+    ranks = ranks_of(arguments, case)
+    if arguments.launcher == "slurm":
+        with reporter.progress("waiting for the Slurm job") as bar:
+            submit_sweep(case, level, results, ranks, arguments.output)
+            bar.advance("the job has ended")
+        records = [read_json(results.point(point.name) / "record.json") for point in case.points]
+    else:
+        records = run_campaign(case, level, results, case.points, ranks, reporter)
+    show_points(f"{case.name}, level {level}", records, reporter)
+    reporter.say(f"{results.campaign}")
+    failed = [record["name"] for record in records if record["status"] == "failed"]
+    return {"campaign": results.campaign, "points": records, "failed": failed}, 1 if failed else 0
+
+
+def run_campaign(
+    case: Case, level: str, results: Results, points: list[OperatingPoint], ranks: int, reporter: Reporter
+) -> list[dict[str, Any]]:
+    """Meshes, solves the points that are open, writes the table; returns the records of the points."""
+    folder(results.folder)
+    made = make_mesh(case, level, results, reporter)
+    with reporter.progress(f"flow and mixing on {ranks} ranks", len(points)) as bar:
+        run_points(case, results, made, points, ranks, lambda event: _follow(event, bar))
+    records = [read_json(results.point(point.name) / "record.json") for point in points]
+    if any(record["status"] != "failed" for record in records):
+        write_table(case, level, results, made.hash)
+    return records
+
+
+def _follow(event: Event, bar: Bar) -> None:
+    if event.kind in ("done", "reused"):
+        bar.advance(f"{event.point} {event.status or event.kind}" + (f": {event.text}" if event.text else ""))
+    else:
+        bar.note(f"{event.point} {event.text}")
+
+
+def show_points(title: str, records: list[dict[str, Any]], reporter: Reporter) -> None:
+    """A table of records."""
+    rows = []
+    for record in records:
+        flows = [f"{to_ml_per_h(record[key]):g}" for key in ("antisolvent_m3_s", "precursor_m3_s")]
+        head = [record["name"], *flows, f"{record['groups']['reynolds']:.0f}", record["status"]]
+        if record["status"] == "failed":
+            rows.append([*head, "", "", "", record["reason"]])
+            continue
+        mixing = record["mixing"]
+        tau = Estimate.from_dict(mixing["time"])
+        worst = max(abs(plane["flux_error"]) for plane in mixing["planes"])
+        times = [f"{1e3 * value:.3g}" for value in (tau.value, tau.low, tau.high)]
+        index = Estimate.from_dict(mixing["index_outlet"])
+        rows.append(
+            [
+                *head,
+                f"{record['flow']['pressure_drop_pa']['antisolvent']:.1f}",
+                f"{times[0]} [{times[1]} … {times[2]}]",
+                f"{index.low:.3f} … {index.high:.3f}",
+                f"{mixing['planes'][-1]['numerical_diffusion']:.0f}, {worst:.0e}",
+            ]
+        )
+    columns = [
+        "point",
+        "Q_tol mL/h",
+        "Q_pre mL/h",
+        "Re",
+        "status",
+        "Δp Pa",
+        "τ_mix ms (bounded)",
+        "M at outlet",
+        "D_num/D_m, flux error",
+    ]
+    reporter.table(title, columns, rows)
+
+
+def status(arguments: argparse.Namespace, reporter: Reporter) -> Any:
+    """`twin status`."""
+    case, level, results = opened(arguments)
+    quality = results.mesh / "quality.json"
+    mesh_hash = read_json(quality)["hash"] if quality.exists() else ""
+    rows = []
+    for point in case.points:
+        state = point_state(case, results, point, mesh_hash)
+        path = results.point(point.name) / "record.json"
+        record = read_json(path) if path.exists() else {}
+        rows.append(
+            {
+                "point": point.name,
+                "state": state,
+                "seconds": record.get("seconds", {}).get("all"),
+                "reason": record.get("reason", ""),
+            }
+        )
+    reporter.table(
+        f"{case.name}, level {level}",
+        ["point", "state", "seconds", "reason"],
+        [
+            [row["point"], row["state"], "" if row["seconds"] is None else f"{row['seconds']:.0f}", row["reason"]]
+            for row in rows
+        ],
+    )
+    return {"level": level, "points": rows}

@@ -1,0 +1,46 @@
+"""Signals during a run: the first one ends it, later ones don't disturb the stopping."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType
+from typing import Any
+
+from twin.rig.errors import RunStopped
+
+
+class Interrupts:
+    """While it is entered, SIGINT raises `KeyboardInterrupt`, SIGTERM and SIGHUP raise `RunStopped`: once.
+
+    Outside the main thread Python delivers no signals, and this does nothing: there the `cancel` event ends a run.
+    """
+
+    def __init__(self) -> None:
+        self.caught: str = ""
+        self._shielded = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Interrupts:
+        if threading.current_thread() is threading.main_thread():
+            for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+                number = getattr(signal, name, None)
+                if number is not None:
+                    self._before[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+
+    def shield(self) -> None:
+        """From here on signals are only noted: the pumps are being stopped."""
+        self._shielded = True
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        first, self.caught = not self.caught, self.caught or signal.Signals(number).name
+        if self._shielded or not first:
+            return
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
+        raise RunStopped(f"the run was stopped by {self.caught}", "")

@@ -1,0 +1,45 @@
+"""Problems with a known solution, for `twin verify`, and ratios of speed, for `twin bench`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twin.crystal.verification import Check
+from twin.crystal.verification import checks as crystal
+
+
+def _flow() -> list[Check]:
+    from twin.verification.flow import checks
+
+    return checks()
+
+
+def _mixing() -> list[Check]:
+    from twin.verification.mixing import checks
+
+    return checks()
+
+
+def _bench_flow() -> list[dict[str, Any]]:
+    from twin.verification.bench import flow
+
+    return flow()
+
+
+#: By name, so that the lab half can verify its own without dolfinx.
+CHECKS: dict[str, Callable[[], list[Check]]] = {"flow": _flow, "mixing": _mixing, "crystal": crystal}
+BENCHES: dict[str, Callable[[], list[dict[str, Any]]]] = {"flow": _bench_flow}
+
+
+def run_checks(name: str) -> list[Check]:
+    """The rows of one group of verification problems."""
+    return CHECKS[name]()
+
+
+def run_bench(name: str) -> list[dict[str, Any]]:
+    """The rows of one benchmark: `what`, `ratio`, `seconds`."""
+    return BENCHES[name]()
+
+
+__all__ = ["BENCHES", "CHECKS", "Check", "run_bench", "run_checks"]
