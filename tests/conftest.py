@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+import twin
+
 HAS_DOLFINX = find_spec("dolfinx") is not None
 FIELD_MODULE = re.compile(r"^pytestmark\b[^\n]*=[^#]*?\bmark\.field\b", re.MULTILINE)
 
@@ -28,7 +30,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_report_header() -> str:
-    return "dolfinx: found" if HAS_DOLFINX else "dolfinx: none, so the tests of the field half are left out"
+    dolfinx = "with dolfinx" if HAS_DOLFINX else "no dolfinx, so the tests of the field half are left out"
+    return f"twin: {Path(twin.__file__).parent}, {dolfinx}"
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:

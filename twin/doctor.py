@@ -52,7 +52,7 @@ class Finding:
 
 def examine() -> list[Finding]:
     """Looks at everything; takes a few seconds."""
-    looks: list[Callable[[], list[Finding]]] = [_dolfinx, _petsc, _mpi, _gmsh, _picture, _machine, _python, _rig]
+    looks: list[Callable[[], list[Finding]]] = [_machine, _python, _rig, _picture, _dolfinx, _petsc, _mpi, _gmsh]
     with ThreadPoolExecutor(max(2, _cores())) as pool:
         found = [finding for findings in pool.map(lambda look: look(), looks) for finding in findings]
     return sorted(found, key=lambda finding: finding.half == "field")

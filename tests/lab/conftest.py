@@ -36,11 +36,12 @@ def record(antisolvent: float, precursor: float) -> dict[str, Any]:
         "schema": 1, "name": point.name, "status": "steady", "reason": "",
         "antisolvent_m3_s": point.antisolvent_m3_s, "precursor_m3_s": point.precursor_m3_s,
         "temperature_k": point.temperature_k, "groups": {},
-        "flow": {"pressure_drop_pa": 40.0 * total / 5060 + 60.0 * (total / 5060) ** 2},
+        "flow": {"pressure_drop_pa": {"antisolvent": 40.0 * total / 5060 + 60.0 * (total / 5060) ** 2,
+                                      "precursor": 39.0 * total / 5060 + 60.0 * (total / 5060) ** 2}},
         "mixing": {
             "planes": [],
             "time": {"value": time, "low": time / factor, "high": time * 1.3, "unit": "s", "label": "bounded"},
-            "index_outlet": {"value": index, "low": index * 0.9, "high": 1 - 0.7 * (1 - index), "unit": "1",
+            "index_outlet": {"value": index, "low": index * 0.9, "high": 1 - 0.7 * (1 - index), "unit": "",
                              "label": "bounded"},
         },
         "seconds": {}, "provenance": {},
@@ -94,3 +95,9 @@ def surrogate(campaign_file: Path) -> Surrogate:
 def model(case: Case, surrogate: Surrogate) -> ProcessModel:
     """A small ensemble: fast, and enough for every rule."""
     return ProcessModel(surrogate, calibrate(case, surrogate, members=16))
+
+
+@pytest.fixture(scope="session")
+def quick(case: Case, surrogate: Surrogate) -> ProcessModel:
+    """An ensemble of four, where only the machinery counts."""
+    return ProcessModel(surrogate, calibrate(case, surrogate, members=4))

@@ -29,9 +29,7 @@ from twin.crystal.moments import moment_rates, nodes
 from twin.errors import BadInput, NotConverged
 
 FEED = 3.996
-MEDIANS = verification.medians()
-#: Fast kinetics, with which mixing decides the size: 20 nm at 0.1 s.
-FAST = replace(MEDIANS, nucleation=1e21, k_surface=1e-2)
+FAST = verification.FAST
 ZONE = Engulfment.from_mixing_time(60 / 5060, 0.1)
 CHECKS = checks()
 
@@ -230,7 +228,7 @@ def test_parameters_have_priors_and_sources() -> None:
 @pytest.mark.parametrize("wrong", [{"gamma": 0.0}, {"k_surface": -1.0}, {"solubility_dmf": math.nan}])
 def test_impossible_parameters_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(BadInput, match="must be positive"):
-        replace(MEDIANS, **wrong)
+        replace(FAST, **wrong)
 
 
 @pytest.mark.parametrize(("share", "time"), [(0.0, 0.1), (0.95, 0.1), (0.01, 0.0), (0.01, -1.0)])

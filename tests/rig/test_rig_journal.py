@@ -146,6 +146,18 @@ def test_a_full_disk_is_told_and_does_not_break_the_chain(tmp_path: Path, monkey
     assert verify(tmp_path / "j.jsonl").lines == 2
 
 
+def test_a_line_is_on_disk_before_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr("twin.rig.journal.os.fsync", lambda handle: synced.append(os.fstat(handle).st_size))
+    with Journal(tmp_path / "j.jsonl") as journal:
+        sizes = []
+        for event in ("begin", "hold"):
+            journal.write(event)
+            sizes.append(journal.path.stat().st_size)
+        journal.write("wire", sync=False)
+    assert synced == sizes
+
+
 def test_a_journal_is_never_written_over(tmp_path: Path) -> None:
     first, second = Journal.create(tmp_path), Journal.create(tmp_path)
     first.close()

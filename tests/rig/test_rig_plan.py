@@ -25,7 +25,7 @@ from twin.rig.syringes import PUMP_MODELS, SYRINGES, pump_model, syringe
     ],
 )
 def test_the_fastest_rates(name: str, ne1000: float, ne1010: float) -> None:
-    """The rates of the NE-1000 are printed in its manual; those of the NE-1010 are rounded."""
+    """Worked out apart, from the speeds in docs/rig.md; those of the NE-1010 are rounded."""
     assert PUMP_MODELS["NE-1000"].range_ml_h(SYRINGES[name])[1] == pytest.approx(ne1000, abs=0.5)
     assert PUMP_MODELS["NE-1010"].range_ml_h(SYRINGES[name])[1] == pytest.approx(ne1010, rel=1e-3)
 

@@ -29,12 +29,19 @@ from twin.rig import (
     run,
     verify,
 )
+from twin.rig.interrupts import Interrupts
 from twin.rig.journal import Journal
 from twin.rig.limits import ROLES
 from twin.rig.port import Port, open_port
 from twin.rig.simulated import Fault, SimulatedLine
 
 OF_THE_LINK = (Fault.SILENCE, Fault.MUTE, Fault.GARBAGE, Fault.PARTIAL, Fault.WRONG_ADDRESS)
+
+
+@pytest.fixture(autouse=True)
+def disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No waiting for the disk: that it is waited for is a test of the journal."""
+    monkeypatch.setattr("twin.rig.journal.os.fsync", lambda handle: None)
 
 
 @pytest.fixture
@@ -180,7 +187,7 @@ def test_every_fault_stops_both_pumps(
 def test_a_pump_that_goes_for_good_does_not_keep_the_other_from_stopping(
     case: Case, setpoint: Setpoint, line: SimulatedLine, clock: Clock, fault: Fault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("twin.rig.newera.NewEraPump.stop.__defaults__", (0.4,), raising=False)
+    monkeypatch.setattr("twin.rig.newera.NewEraPump.stop.__defaults__", (0.2,), raising=False)
     spoil = Spoiler("hold", 1, lambda: line.inject(fault, 1))
     with pytest.raises(NotStopped, match="NOT VERIFIED AS STOPPED: the precursor pump") as caught:
         run(case, setpoint, clock=clock, simulator=line, on_progress=spoil)
@@ -203,6 +210,16 @@ def test_a_syringe_that_runs_out_stops_both(case: Case, setpoint: Setpoint, line
     assert line.state(0)[1] == pytest.approx(20.0)
 
 
+@pytest.mark.usefixtures("quick")
+def test_the_pumps_are_looked_at_until_the_end(
+    case: Case, setpoint: Setpoint, line: SimulatedLine, clock: Clock
+) -> None:
+    spoil = Spoiler("hold", 1, lambda: line.inject(Fault.MUTE, 1, times=1))
+    with pytest.raises(RigError, match="nothing came from"):
+        run(case, setpoint, hold_s=0.2, clock=clock, simulator=line, on_progress=spoil)
+    assert_stopped_and_written(case, line)
+
+
 def test_an_alarm_as_late_as_the_stop_is_told(
     case: Case, setpoint: Setpoint, line: SimulatedLine, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -216,7 +233,7 @@ def test_an_alarm_as_late_as_the_stop_is_told(
 
     monkeypatch.setattr(Session, "_stop_all", stalled)
     with pytest.raises(PumpAlarm, match=r"precursor pump .* stalled"):
-        run(case, setpoint, clock=clock, simulator=line)
+        run(case, setpoint, hold_s=1.0, clock=clock, simulator=line)
     assert_stopped_and_written(case, line)
 
 
@@ -298,6 +315,57 @@ def test_an_interrupt_at_any_exchange_stops_both(
     assert_stopped_and_written(case, line)
 
 
+@pytest.mark.parametrize("skip", [0, 1, 2, 3, 5])
+@pytest.mark.parametrize("early", [False, True])
+def test_signals_do_not_disturb_the_stopping(
+    case: Case,
+    setpoint: Setpoint,
+    line: SimulatedLine,
+    clock: Clock,
+    early: bool,
+    skip: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """SIGINT before and after each exchange of the stop but the first ones; the stop is the planned one, or early."""
+    stopping, count = False, 0
+    plain = Port.exchange
+
+    def interrupted(self: Port, message: bytes, until: int, insist: bool = False) -> bytes:
+        nonlocal stopping, count
+        count += count > 0 or message.endswith(b"STP\r")
+        stopping = count > skip
+        if stopping or (early and message == b"01RUN\r"):
+            signal.raise_signal(signal.SIGINT)
+        reply = plain(self, message, until, insist)
+        if stopping:
+            signal.raise_signal(signal.SIGINT)
+        return reply
+
+    monkeypatch.setattr(Port, "exchange", interrupted)
+    if early:
+        with pytest.raises(KeyboardInterrupt):
+            run(case, setpoint, hold_s=1.0, clock=clock, simulator=line)
+        assert_stopped_and_written(case, line)
+    else:
+        assert run(case, setpoint, hold_s=1.0, clock=clock, simulator=line).ok
+        entries = assert_stopped_and_written(case, line, "completed")
+        assert entries[-1]["signal"] == "SIGINT"
+
+
+def test_a_signal_raises_once_and_not_under_the_shield() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with Interrupts() as interrupts:
+        with pytest.raises(RunStopped, match="SIGTERM"):
+            signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGINT)
+        assert interrupts.caught == "SIGTERM"
+    with Interrupts() as interrupts:
+        interrupts.shield()
+        signal.raise_signal(signal.SIGINT)
+        assert interrupts.caught == "SIGINT"
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_a_signal_at_any_moment_stops_both(
     case: Case, setpoint: Setpoint, line: SimulatedLine, clock: Clock, name: str
@@ -308,7 +376,7 @@ def test_a_signal_at_any_moment_stops_both(
     main = threading.main_thread().ident or 0
     try:
         ended = 0
-        for delay in (0.005, 0.02, 0.05, 0.1, 0.15, 0.3, 0.5):
+        for delay in (0.005, 0.02, 0.04, 0.07, 0.12, 0.2):
             timers = [
                 threading.Timer(delay + extra, partial(signal.pthread_kill, main, number)) for extra in (0.0, 0.003)
             ]

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -68,9 +69,9 @@ def on_port(case: Case, port: str) -> Case:
 
 
 @contextmanager
-def child(case: Case, propose: Callable[..., Path]) -> Iterator[subprocess.Popen[str]]:
+def child(case: Case, propose: Callable[..., Path], where: Path | None = None) -> Iterator[subprocess.Popen[str]]:
     """A run in another process, which holds its setpoint when the block begins."""
-    command = [sys.executable, "-c", CHILD, str(case.folder), str(propose()), str(rig_folder(case))]
+    command = [sys.executable, "-c", CHILD, str(case.folder), str(propose()), str(where or rig_folder(case))]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
     try:
@@ -125,6 +126,17 @@ def test_emergency_stop_ends_another_process_and_verifies_the_pumps(
     assert len(list(rig_folder(wired).glob("stop-*.jsonl"))) == 1
 
 
+def test_emergency_stop_finds_the_run_of_another_level(
+    wired: Case, propose: Callable[..., Path], line: SimulatedLine
+) -> None:
+    fine = wired.folder / "results" / "fine" / "rig"
+    with child(wired, propose, fine) as process:
+        said = emergency_stop(wired, folder=wired.folder / "results" / "coarse" / "rig")
+        process.communicate(timeout=20)
+    assert f"the run of process {process.pid} was told to stop, and ended" in said
+    assert [line.state(address)[0] for address in (0, 1)] == ["S", "S"]
+
+
 def test_emergency_stop_after_a_killed_run(wired: Case, propose: Callable[..., Path], line: SimulatedLine) -> None:
     """A process that is killed can't stop its pumps: its lock is gone with it, and the pumps run on."""
     with child(wired, propose) as process:
@@ -152,7 +164,7 @@ def test_emergency_stop_says_what_it_can_not_verify(
 
 def test_emergency_stop_of_a_simulated_rig_says_that_there_is_nothing(case: Case) -> None:
     said = "\n".join(emergency_stop(case))
-    assert "no run is under way" in said
+    assert "no run of liang2023 is under way" in said
     assert "simulated, so there is no port to open" in said
 
 
@@ -168,7 +180,7 @@ def test_emergency_stop_works_without_a_place_for_its_journal(
 def test_a_lock_of_nobody_is_no_lock(tmp_path: Path) -> None:
     (tmp_path / NAME).write_text(json.dumps({"pid": 1}))
     assert holder(tmp_path) is None
-    assert "no run" in _signal_run(tmp_path)[0]
+    assert _signal_run(tmp_path) == []
 
 
 def test_a_port_that_is_not_there_is_refused(case: Case, setpoint: Setpoint) -> None:
@@ -230,6 +242,7 @@ def echo() -> Iterator[str]:
 
 def test_a_wrong_device_is_refused(case: Case, setpoint: Setpoint, echo: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("twin.rig.newera.NewEraPump.stop.__defaults__", (0.3,), raising=False)
+    monkeypatch.setattr("twin.rig.bench.open_port", partial(open_port, deadline_s=0.1))
     with pytest.raises(RigError, match="came from socket") as caught:
         run(on_port(case, echo), setpoint)
     assert not isinstance(caught.value, NotStopped)  # it was never started

@@ -8,6 +8,7 @@ import dolfinx
 import numpy as np
 from dolfinx import fem
 from dolfinx import mesh as dmesh
+from dolfinx.fem import petsc
 from mpi4py import MPI
 
 VERSION = tuple(int(part) for part in dolfinx.__version__.split(".")[:2])
@@ -39,13 +40,15 @@ def interpolation_points(space: fem.FunctionSpace) -> np.ndarray:
     return points() if callable(points) else points
 
 
-def assemble_matrix(form: Any, bcs: list[Any]) -> Any:
-    """An assembled PETSc matrix with unit diagonal in constrained rows."""
-    from dolfinx.fem import petsc
-
-    matrix = petsc.assemble_matrix(form, bcs=bcs)
-    matrix.assemble()
-    return matrix
+def assemble_matrix(form: Any, bcs: list[Any], into: Any = None) -> Any:
+    """An assembled PETSc matrix with unit diagonal in constrained rows; `into` takes new entries in its old pattern."""
+    if into is None:
+        into = petsc.assemble_matrix(form, bcs=bcs)
+    else:
+        into.zeroEntries()
+        petsc.assemble_matrix(into, form, bcs=bcs)
+    into.assemble()
+    return into
 
 
 def zero_entries(vector: Any) -> None:

@@ -65,6 +65,8 @@ class SteadySolver:
         self._profiles = {name: self._unit_profile(name) for name in INLETS}
         self._conditions = self._boundary_conditions()
         self._residual, self._jacobian = self._forms()
+        self._matrix: PETSc.Mat | None = None
+        self._solver: DirectSolver | None = None
         self._reached = 0.0  # the Reynolds number of the state; 0 is rest
         self._iterations = 0
 
@@ -261,6 +263,15 @@ class SteadySolver:
         petsc.set_bc(vector, self._conditions, self._state.x.petsc_vec, -1.0)
         return vector
 
+    def _factored(self) -> DirectSolver:
+        """The direct solver of the Jacobian at the present state. Matrix and ordering are made once."""
+        self._matrix = _compat.assemble_matrix(self._jacobian, self._conditions, self._matrix)
+        if self._solver is None:
+            self._solver = DirectSolver(self._matrix, "the flow")
+        else:
+            self._solver.matrix_changed()
+        return self._solver
+
     def _newton(self, what: str, most: int = MOST_NEWTON) -> float:
         """Newton's method with a full step; returns the last residual norm or raises `NotConverged`."""
         history: list[float] = []
@@ -275,8 +286,7 @@ class SteadySolver:
                 right.destroy()
                 break
             change = self._state.x.petsc_vec.duplicate()
-            with DirectSolver(_compat.assemble_matrix(self._jacobian, self._conditions), what) as solver:
-                solver.solve(right, change)
+            self._factored().solve(right, change)
             self._state.x.petsc_vec.axpy(-1.0, change)
             self._state.x.scatter_forward()
             right.destroy()

@@ -209,9 +209,9 @@ def _with_nucleation(draw: Member, one: Datum, time: float, feed: float) -> Memb
     """The nucleation prefactor with which the mean size is the datum.
 
     The size is no monotonic function of the prefactor: slow nucleation goes on after mixing, and fast nucleation starts
-    in the barely diluted drop and leaves little for later nuclei. So all solutions within the prior are found. One is
-    taken at random, by the rank of the drawn prefactor, with the weight that conditioning gives it: its prior density
-    over |d ln size/d ln prefactor|.
+    in the barely diluted drop and leaves little for later nuclei. So solutions are sought all over the prior, decade by
+    decade, and one is taken at random, by the rank of the drawn prefactor, with the weight that conditioning gives it:
+    its prior density over |d ln size/d ln prefactor|.
     """
     wanted = 1e-9 * one.value * (1.0 + one.spread * draw.deviates["size_nm"])
 

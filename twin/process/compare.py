@@ -80,7 +80,7 @@ def _row(model: ProcessModel, case: Case, value: ExpectedValue, output: str, lig
     points = condition_points(case, value.condition)
     if output == "reynolds":
         number = reynolds(case, points[0])
-        return _number(value, output, "", [Estimate(number, number, number, "1", "calibrated")], fitted=False)
+        return _number(value, output, "", [Estimate(number, number, number, "", "calibrated")], fitted=False)
     if output not in OUTPUTS:
         raise BadInput(f"{output} is not an output of the model")
     kind: Ligand = "oa" if ligand == "oa" else "ps"

@@ -66,8 +66,8 @@ class Constraint:
         """A miss in words."""
         if self.quantity in FLOWS:
             return f"{to_ml_per_h(miss):.4g} mL/h"
-        unit = OUTPUTS.get(self.quantity, "1")
-        return f"{miss:.3g}" if unit == "1" else f"{miss:.3g} {unit}"
+        unit = OUTPUTS.get(self.quantity, "")
+        return f"{miss:.3g}" if unit == "" else f"{miss:.3g} {unit}"
 
 
 def parse_constraint(text: str) -> Constraint:
@@ -85,7 +85,7 @@ def parse_constraint(text: str) -> Constraint:
         hint = f'did you mean "{near[0]}"? ' if near else ""
         raise BadInput(f'"{name}" in "{text}" is not a quantity of the twin', f"{hint}known are {', '.join(KNOWN)}")
     name = ALIASES.get(name, name)
-    value = parse(limit, "flow") if name in FLOWS else _plain(text, limit, OUTPUTS.get(name, "1"))
+    value = parse(limit, "flow") if name in FLOWS else _plain(text, limit, OUTPUTS.get(name, ""))
     return Constraint(" ".join((match[1], sign, limit)), name, 1 if sign == "<=" else -1, value)
 
 
@@ -105,9 +105,9 @@ def _plain(text: str, limit: str, unit: str) -> float:
         value = math.nan
     if not math.isfinite(value):
         raise BadInput(f'"{limit}" in "{text}" is not a number', _EXAMPLE)
-    if given == "%" and unit == "1":
+    if given == "%" and unit == "":
         return value / 100.0
     if given not in ("", unit):
-        expected = "none, or %" if unit == "1" else unit
+        expected = "none, or %" if unit == "" else unit
         raise BadInput(f'the unit "{given}" in "{text}" does not fit', f"the unit of that quantity is {expected}")
     return value

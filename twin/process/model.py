@@ -22,8 +22,8 @@ Array = NDArray[np.float64]
 
 #: Every output of the model, with its unit. `yield` is the share of the feed that crystallizes.
 OUTPUTS = {
-    "size_nm": "nm", "peak_nm": "nm", "fwhm_nm": "nm", "plqy": "1", "yield": "1", "production_g_h": "g/h",
-    "mixing_time_s": "s", "mixing_index": "1", "pressure_drop_pa": "Pa",
+    "size_nm": "nm", "peak_nm": "nm", "fwhm_nm": "nm", "plqy": "", "yield": "", "production_g_h": "g/h",
+    "mixing_time_s": "s", "mixing_index": "", "pressure_drop_pa": "Pa",
 }
 _MIXING: tuple[str, ...] = TARGETS
 _CRYSTAL = tuple(name for name in OUTPUTS if name not in _MIXING)

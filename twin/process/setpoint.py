@@ -24,9 +24,9 @@ from twin.units import to_ml_per_h
 Objective = Literal["production", "plqy"]
 Feasible = Literal["at the band", "at the median"]
 OBJECTIVES: tuple[Objective, ...] = ("production", "plqy")
-#: What the other objective counts for: 10 % of quantum yield as 1 % of production; e-fold production as 1 % of quantum
+#: What the other objective counts for: 1 % of quantum yield as 0.3 % of production; e-fold production as 1 % of quantum
 #: yield.
-WEIGHTS: dict[Objective, tuple[str, float]] = {"production": ("plqy", 0.1), "plqy": ("production_g_h", 0.01)}
+WEIGHTS: dict[Objective, tuple[str, float]] = {"production": ("plqy", 0.3), "plqy": ("production_g_h", 0.01)}
 
 
 @dataclass(frozen=True)

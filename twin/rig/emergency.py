@@ -18,7 +18,7 @@ from twin.rig.newera import NewEraPump
 from twin.rig.planning import SIMULATED
 from twin.rig.port import open_port
 from twin.rig.recorder import Recorder
-from twin.rig.runlock import holder, rig_folder
+from twin.rig.runlock import NAME, holder, rig_folder
 
 #: Wall time that another process has for its stop, s.
 STOP_S = 20.0
@@ -37,10 +37,13 @@ def emergency_stop(case: Case, *, folder: Path | None = None) -> list[str]:
     pumps = equipment(case)
     where = rig_folder(case, folder)
     said, failed = [], list[TwinError]()
-    try:
-        said += _signal_run(where)
-    except TwinError as error:
-        failed.append(error)
+    for place in _places(case, where):
+        try:
+            said += _signal_run(place)
+        except TwinError as error:
+            failed.append(error)
+    if not said and not failed:
+        said.append(f"no run of {case.name} is under way")
     by_port: dict[str, list[Equipment]] = {}
     for role in reversed(ROLES):  # the precursor first
         by_port.setdefault(pumps[role].port, []).append(pumps[role])
@@ -60,11 +63,18 @@ def emergency_stop(case: Case, *, folder: Path | None = None) -> list[str]:
     return said
 
 
+def _places(case: Case, where: Path) -> list[Path]:
+    """Where the lock of a run may lie: the folder at hand, and those of every level of the case."""
+    results = case.folder / "results"
+    locks = sorted([*results.glob(f"rig/{NAME}"), *results.glob(f"*/rig/{NAME}")])
+    return list(dict.fromkeys([where, *(lock.parent for lock in locks)]))
+
+
 def _signal_run(where: Path) -> list[str]:
-    """Ends the run that holds the lock of a folder, and waits until it has."""
+    """Ends the run that holds the lock of a folder, and waits until it has; says nothing where there is none."""
     other = holder(where)
     if other is None:
-        return [f"no run is under way in {where}"]
+        return []
     pid = other.get("pid")
     if not isinstance(pid, int):
         raise RigError(

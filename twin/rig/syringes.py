@@ -3,8 +3,8 @@
 A syringe of inner diameter d on a pump whose plunger moves at v delivers Q = π/4 d² v.
 
 Sources: the speeds of the NE-1000 from the specifications in its manual (5.1005 cm/min, 0.004205 cm/h), and those of
-the NE-1010, rounded, from the rates that its data sheet states. Diameters as the makers of the syringes give them. No
-value was measured on a pump.
+the NE-1010 rounded and second-hand. Diameters as the makers of the syringes give them. No value was measured on a
+pump.
 """
 
 from __future__ import annotations

@@ -118,7 +118,7 @@ def _usable(record: Any) -> tuple[OperatingPoint, dict[str, Any]]:
         raise _UnusableError(f"its pressure drop is {pressure_drop:g} Pa")
     low, high = INDEX_ENDS
     value = min(max(index.value, low), high)
-    index = Estimate(value, min(max(index.low, low), value), max(min(index.high, high), value), "1", index.label)
+    index = Estimate(value, min(max(index.low, low), value), max(min(index.high, high), value), "", index.label)
     return point, {"time": time, "index": index, "pressure_drop": pressure_drop}
 
 

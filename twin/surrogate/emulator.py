@@ -20,7 +20,7 @@ from twin.surrogate.hull import Hull
 
 Target = Literal["mixing_time_s", "mixing_index", "pressure_drop_pa"]
 TARGETS: tuple[Target, ...] = ("mixing_time_s", "mixing_index", "pressure_drop_pa")
-UNITS: dict[Target, str] = {"mixing_time_s": "s", "mixing_index": "1", "pressure_drop_pa": "Pa"}
+UNITS: dict[Target, str] = {"mixing_time_s": "s", "mixing_index": "", "pressure_drop_pa": "Pa"}
 #: Half widths of a bracket below this, in transformed units, count as this.
 _NARROWEST = 1e-3
 #: Temperatures in K that count as the campaign's.

@@ -120,7 +120,7 @@ def _regress(x: Array, y: Array, theta: tuple[float, ...] | None, restarts: int 
 
     trend = ConstantKernel(4.0, "fixed") * DotProduct(1.0, "fixed")
     smooth = ConstantKernel(0.1, (1e-4, 10.0)) * Matern([1.0, 1.0], (0.3, 30.0), nu=2.5)
-    kernel = trend + smooth + WhiteKernel(1e-4, (1e-8, 1e-1))
+    kernel = trend + smooth + WhiteKernel(1e-4, (1e-8, 1.0))
     if theta is not None:
         kernel = kernel.clone_with_theta(np.array(theta))
         return GaussianProcessRegressor(kernel, optimizer=None).fit(x, y)

@@ -25,14 +25,14 @@ _FONT_FILE = 4  # VTK_FONT_FILE
 
 
 class Canvas:
-    """One off-screen picture that looks along `forward` with `up` upwards, and shows all of `points`.
+    """One off-screen picture that looks along `forward`, with the direction `right` to the right, and shows `points`.
 
     `above` and `below` are heights in pixels that are left free for a heading and a legend.
     """
 
-    def __init__(self, points: Any, forward: Any, up: Any, above: int = _HEADING, below: int = _HEADING) -> None:
+    def __init__(self, points: Any, forward: Any, right: Any, above: int = _HEADING, below: int = _HEADING) -> None:
         forward = np.asarray(forward, float) / np.linalg.norm(forward)
-        right = np.cross(forward, np.asarray(up, float))
+        right = np.asarray(right, float) - np.dot(right, forward) * forward
         right /= np.linalg.norm(right)
         upward = np.cross(right, forward)
         places = np.asarray(points, float) @ np.column_stack((right, upward))
@@ -60,17 +60,17 @@ class Canvas:
     @classmethod
     def flat(cls, mesh: Any) -> Canvas:
         """Against +y, with the outlet to the right and the +x arm on top."""
-        return cls(mesh.points, (0, -1, 0), (1, 0, 0), above=24, below=24)
+        return cls(mesh.points, (0, -1, 0), (0, 0, 1), above=24, below=24)
 
     @classmethod
     def sections(cls, mesh: Any) -> Canvas:
         """Up the outlet, with the +x arm on top; room for a line of labels and a colour bar below."""
-        return cls(mesh.points, (0, 0, -1), (1, 0, 0), above=60, below=115)
+        return cls(mesh.points, (0, 0, -1), (0, -1, 0), above=60, below=115)
 
     @classmethod
-    def solid(cls, mesh: Any) -> Canvas:
-        """From the side of +y, from above and a little from downstream."""
-        return cls(mesh.points, (-0.42, -1.0, -0.28), (1, 0, 0), above=16, below=16)
+    def solid(cls, mesh: Any, above: float = 0.5) -> Canvas:
+        """From the side of +y, from above and a little from downstream; the outlet runs to the right."""
+        return cls(mesh.points, (-above, -1.0, -0.3), (0, 0, 1), above=30, below=30)
 
     def paint(self, mesh: Any, scalars: str, limits: tuple[float, float], **options: Any) -> Any:
         """Adds a surface coloured by a scalar, without light, so that colours are those of the bar."""

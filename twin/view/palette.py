@@ -11,3 +11,6 @@ ANTISOLVENT, PRECURSOR = "#2b6ca3", "#d9730d"
 LIGAND = {"ps": "#0f766e", "oa": "#9d3c72"}
 OUTLET = "#3a7d44"
 WALL = "#b8c2cc"
+#: Between two bounds; a limit that must not be passed.
+BAND = "#e9dccd"
+WARN = "#b42318"

@@ -27,8 +27,9 @@ _OFF = 1e-3
 #: Concentrations over the fully mixed one are coloured from 1/20 to 20.
 _LIMITS, _TICKS = (0.05, 20.0), [0.05, 0.2, 1.0, 5.0, 20.0]
 _CONCENTRATION = "precursor stream over its fully mixed share (1: mixed)"
-#: Cross-sections of a picture; streamlines of an inlet.
-_DISCS, _SEEDS = 7, 110
+#: Cross-sections of a picture; streamlines of each inlet, and their radius in bores.
+_DISCS = 7
+_LINES = {"antisolvent": (70, 0.008), "precursor": (120, 0.011)}
 
 
 def load(task: Task) -> Any:
@@ -86,12 +87,19 @@ def _flat(
     canvas.bar(actor, title, ticks)
     canvas.heading(task["heading"])
     bore, (x0, _, _, _, z0, _) = task["bore_mm"], section.bounds
-    for role, (ex, ez) in (task.get("arms") or {}).items():
-        # On the outlet's side of the arm's end.
-        x, beside = 0.86 * ex, 0.5 * np.hypot(ex, ez) / abs(ex) + 0.25
-        canvas.label((bore * x, 0.0, bore * (0.86 * ez + beside)), task[role], _STREAM[role], "left")
+    for role, place in arm_sides(task).items():
+        canvas.label(place, task[role], _STREAM[role], "left")
     canvas.ruler((x0 + 0.45 * bore, 0.0, z0 + 5.2 * bore), 2.0, "2 mm")
     return canvas
+
+
+def arm_sides(task: Task, gap: float = 0.25) -> dict[str, tuple[float, float, float]]:
+    """A place beside each arm in the middle plane, near its end and on the outlet's side, in mm; `gap` in bores."""
+    bore, places = task["bore_mm"], {}
+    for role, (x, z) in (task.get("arms") or {}).items():
+        beside = 0.5 * np.hypot(x, z) / abs(x) + gap
+        places[role] = (bore * 0.86 * x, 0.0, bore * (0.86 * z + beside))
+    return places
 
 
 def draw_sections(task: Task) -> Canvas:
@@ -126,27 +134,29 @@ def draw_streamlines(task: Task) -> Canvas:
         )
     canvas = Canvas.solid(shell)
     canvas.body(shell, color=WALL, opacity=0.14, smooth_shading=True, specular=0.2)
-    for row, (role, color) in enumerate(reversed(_STREAM.items())):
+    for row, (role, color) in enumerate(_STREAM.items()):
         lines = grid.streamlines_from_source(
             inlet_seeds(task, role), vectors="velocity", integration_direction="forward", max_length=60 * bore,
             max_steps=20000, terminal_speed=1e-9, initial_step_length=0.3, max_step_length=0.6,
         )
         if lines.n_points:
-            tubes = mirrored(lines, task).extract_surface(algorithm="dataset_surface").tube(radius=0.010 * bore, n_sides=8)
-            canvas.body(tubes, color=color, ambient=0.35, diffuse=0.7, specular=0.3)
-        canvas.say(f"from the {role} inlet: {task[role]}", (0.04 * WIDTH, 18.0 + 26 * (1 - row)), color, 17)
+            tubes = mirrored(lines, task).extract_surface(algorithm="dataset_surface").tube(
+                radius=_LINES[role][1] * bore, n_sides=8
+            )
+            canvas.body(tubes, color=color, ambient=0.5, diffuse=0.6, specular=0.2)
+        canvas.say(f"from the {role} inlet: {task[role]}", (WIDTH - 14.0, 14.0 + 26 * row), color, 17, "right")
     canvas.heading(task["heading"])
     return canvas
 
 
 def inlet_seeds(task: Task, role: str) -> Any:
     """Points on the inlet disc of an arm, the same for every operating point: a sunflower, evenly by area."""
-    bore = task["bore_mm"]
+    bore, count = task["bore_mm"], _LINES[role][0]
     x, z = task["arms"][role]
     axis = -np.array([x, 0.0, z]) / np.hypot(x, z)
     sideways = np.cross((0.0, 1.0, 0.0), axis)
-    radius = 0.48 * bore * np.sqrt((np.arange(_SEEDS) + 0.5) / _SEEDS)
-    angle = np.pi * (3 - np.sqrt(5)) * np.arange(_SEEDS)
+    radius = 0.48 * bore * np.sqrt((np.arange(count) + 0.5) / count)
+    angle = np.pi * (3 - np.sqrt(5)) * np.arange(count)
     across, up = radius * np.cos(angle), radius * np.sin(angle)
     start = np.array([x, 0.0, z]) * bore + 0.02 * bore * axis
     points = start + across[:, None] * sideways + up[:, None] * np.array([0.0, 1.0, 0.0])
@@ -160,19 +170,21 @@ def draw_mesh(task: Task) -> Canvas:
         grid = grid.reflect((0, 1, 0), point=(0, 0, 0))
     surface = grid.extract_surface(algorithm="dataset_surface", nonlinear_subdivision=0)
     parts = boundary_parts(surface, task)
-    canvas = Canvas.solid(surface)
+    canvas = Canvas.solid(surface, above=0.8)
     shown = [name for name in _BOUNDARY if np.any(parts == name)]
-    for row, name in enumerate(shown):
+    named = [name for name in shown if name not in _STREAM]
+    for name in shown:
         part = surface.extract_cells(np.flatnonzero(parts == name)).extract_surface(algorithm="dataset_surface")
         color = _BOUNDARY[name]
-        canvas.body(part, color=color, show_edges=True, line_width=0.7, edge_color=_EDGE, ambient=0.6, diffuse=0.45)
+        light = {"lighting": False} if name == "symmetry" else {"ambient": 0.55, "diffuse": 0.5}
+        canvas.body(part, color=color, show_edges=True, line_width=0.7, edge_color=_EDGE, **light)
         if name in _STREAM or name == "outlet":  # also where the camera is behind them
             canvas.outline(part, color, 6)
-        text = "symmetry plane" if name == "symmetry" else name
-        canvas.say(text, (WIDTH - 190.0, 18.0 + 24 * (len(shown) - 1 - row)), _BOUNDARY_TEXT.get(name, color), 16)
-    for role, (x, z) in (task.get("arms") or {}).items():
-        along = 1 + 0.35 / np.hypot(x, z)
-        canvas.label((along * x * bore + 0.62 * bore, 0.0, along * z * bore), f"{role} inlet", _STREAM[role], "left")
+    for row, name in enumerate(reversed(named)):
+        text = "cut in the symmetry plane" if name == "symmetry" else name
+        canvas.say(text, (WIDTH - 14.0, 14.0 + 24 * row), _BOUNDARY_TEXT.get(name, _BOUNDARY[name]), 16, "right")
+    for role, place in arm_sides(task, 0.8).items():
+        canvas.label(place, f"{role} inlet", _STREAM[role], "left")
     canvas.heading(task["heading"])
     return canvas
 

@@ -1,0 +1,34 @@
+"""What people see: pictures, plots, the report, the live page. Nothing that computes imports this.
+
+The libraries that draw are loaded when they are needed, not with this package.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from twin.case import Case, Results
+
+__all__ = ["draw_pictures", "serve", "write_report"]
+
+
+def draw_pictures(case: Case, level: str, results: Results, points: Sequence[str] | None = None) -> list[Path]:
+    """See `twin.view.scenes.draw_pictures`."""
+    from twin.view import scenes
+
+    return scenes.draw_pictures(case, level, results, points)
+
+
+def write_report(case: Case, level: str, results: Results) -> Path:
+    """See `twin.view.report.write_report`."""
+    from twin.view import report
+
+    return report.write_report(case, level, results)
+
+
+def serve(case: Case, level: str, results: Results, port: int, ready: Callable[[str], None]) -> None:
+    """See `twin.view.dashboard.serve`."""
+    from twin.view import dashboard
+
+    dashboard.serve(case, level, results, port, ready)

@@ -1,0 +1,89 @@
+"""What the stages have left on disk, as the pictures, the report and the dashboard read it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from twin.case import Case, Results
+from twin.errors import BadInput
+from twin.files import read_json
+from twin.junction import groups
+from twin.operating import OperatingPoint
+
+SOLVED = ("steady", "marched")
+
+
+@dataclass(frozen=True)
+class PointState:
+    """An operating point with its record, if there is one.
+
+    `state` is the record's status (`steady`, `marched`, `failed`), `open` without a record, or `outdated` where the
+    record is of another mesh or of other liquids.
+    """
+
+    point: OperatingPoint
+    state: str
+    record: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def solved(self) -> bool:
+        """Whether there are numbers of this mesh."""
+        return self.state in SOLVED
+
+    @property
+    def name(self) -> str:
+        """The name of the point."""
+        return self.point.name
+
+
+def mesh_quality(results: Results) -> dict[str, Any] | None:
+    """The quality record of the mesh, None without one."""
+    path = results.mesh / "quality.json"
+    data = read_json(path) if path.exists() else None
+    return data if isinstance(data, dict) else None
+
+
+def point_states(case: Case, results: Results) -> list[PointState]:
+    """The points of the case's sweeps and all others that have a record, in the order of rising flow."""
+    mesh_hash = str((mesh_quality(results) or {}).get("hash", ""))
+    states = {point.name: PointState(point, "open") for point in case.points}
+    for path in sorted((results.folder / "points").glob("*/record.json")):
+        try:
+            record = read_json(path)
+            point = OperatingPoint(*(float(record[key]) for key in _FLOWS))
+        except (BadInput, KeyError, TypeError, ValueError):
+            name = path.parent.name
+            if name in states:
+                states[name] = PointState(states[name].point, "outdated", {"reason": "its record is damaged"})
+            continue
+        states[point.name] = PointState(point, _state(case, point, record, mesh_hash), record)
+    return sorted(states.values(), key=lambda state: state.point)
+
+
+_FLOWS = ("antisolvent_m3_s", "precursor_m3_s", "temperature_k")
+
+
+def _state(case: Case, point: OperatingPoint, record: dict[str, Any], mesh_hash: str) -> str:
+    own = record.get("groups") or {}
+    same_groups = all(
+        math.isclose(value, own.get(name, math.nan), rel_tol=1e-9) for name, value in groups(case, point).as_dict().items()
+    )
+    if not same_groups or record.get("provenance", {}).get("mesh_hash") != mesh_hash:
+        return "outdated"
+    return str(record.get("status", "outdated"))
+
+
+def notable(states: Sequence[PointState]) -> list[PointState]:
+    """Up to three solved points that span the campaign: the lowest and the highest Re, and the leanest in precursor."""
+    solved = [state for state in states if state.solved]
+    if not solved:
+        return []
+    chosen = [
+        min(solved, key=lambda state: (state.point.total_m3_s, -state.point.precursor_m3_s)),
+        max(solved, key=lambda state: state.point.total_m3_s),
+        min(solved, key=lambda state: state.point.precursor_fraction),
+    ]
+    return list({state.name: state for state in chosen}.values())

@@ -1,0 +1,117 @@
+"""Names, units and numbers as people read them: in mL/h, ms, %, nm."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from twin.estimate import Estimate
+from twin.operating import OperatingPoint
+from twin.units import to_celsius, to_ml_per_h
+
+LIGANDS = {"ps": "star polymer (PS)", "oa": "OA/OAm", "": ""}
+#: What the three labels of an estimate mean.
+LABELS = {
+    "calibrated": "a datum of the paper fixes it here",
+    "bounded": "a computed bracket or a datum elsewhere confines it",
+    "prior-only": "no datum touches it: the band is the spread of the literature",
+}
+STATES = {
+    "steady": "steady flow, converged",
+    "marched": "steady flow, reached by marching in pseudo-time",
+    "failed": "no numbers: see the reason",
+    "open": "not computed yet",
+    "outdated": "computed for another mesh or other liquids",
+}
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """An output as people read it: `factor` takes its own unit to `unit`."""
+
+    name: str
+    unit: str
+    factor: float = 1.0
+
+
+QUANTITIES = {
+    "plqy": Quantity("quantum yield (PLQY)", "%", 100.0),
+    "size_nm": Quantity("mean size", "nm"),
+    "peak_nm": Quantity("emission peak", "nm"),
+    "fwhm_nm": Quantity("linewidth (FWHM)", "nm"),
+    "yield": Quantity("share of the feed that crystallizes", "%", 100.0),
+    "production_g_h": Quantity("production", "g/h"),
+    "production": Quantity("production", "g/h"),
+    "mixing_time_s": Quantity("mixing time τ", "ms", 1e3),
+    "mixing_index": Quantity("mixing index M at the outlet", ""),
+    "pressure_drop_pa": Quantity("pressure drop", "Pa"),
+    "reynolds": Quantity("Reynolds number", ""),
+}
+
+
+def quantity(name: str) -> Quantity:
+    """The quantity of an output's name; one without an entry keeps its name."""
+    return QUANTITIES.get(name, Quantity(name.replace("_", " "), ""))
+
+
+def number(value: float) -> str:
+    """Three significant digits, all digits before the point, powers of ten only below 0.001."""
+    if not math.isfinite(value):
+        return "–"
+    if value == 0:
+        return "0"
+    if abs(value) >= 99.95:
+        text = f"{value:.0f}"
+        return f"{value:,.0f}".replace(",", "\u202f") if len(text.lstrip("-")) > 4 else text.replace("-", "−")
+    if abs(value) < 9.995e-4:
+        mantissa, exponent = f"{value:.1e}".split("e")
+        return f"{mantissa.replace('-', '−')} × 10{str(int(exponent)).translate(_SUPERSCRIPT)}"
+    digits = max(0, 2 - math.floor(math.log10(abs(value))))
+    return f"{value:.{digits}f}".replace("-", "−")
+
+
+_SUPERSCRIPT = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
+
+
+def with_unit(text: str, unit: str) -> str:
+    """A number and its unit; a share of 1 has none."""
+    return f"{text} {unit}".strip()
+
+
+def value_text(one: Estimate, name: str) -> str:
+    """The value of an estimate of the output `name`, with its unit."""
+    shown = quantity(name)
+    return with_unit(number(shown.factor * one.value), shown.unit or _unit(one))
+
+
+def band_text(one: Estimate, name: str) -> str:
+    """Its band, with its unit; "" where the band is the value."""
+    if one.low == one.high:
+        return ""
+    shown = quantity(name)
+    ends = " … ".join(number(shown.factor * end) for end in (one.low, one.high))
+    return with_unit(ends, shown.unit or _unit(one))
+
+
+def _unit(one: Estimate) -> str:
+    return "" if one.unit == "1" else one.unit
+
+
+def flow_text(flow_m3_s: float) -> str:
+    """A flow in mL/h."""
+    return f"{to_ml_per_h(flow_m3_s):g} mL/h"
+
+
+def point_text(point: OperatingPoint) -> str:
+    """An operating point in words."""
+    return (
+        f"antisolvent {flow_text(point.antisolvent_m3_s)}, precursor {flow_text(point.precursor_m3_s)},"
+        f" {to_celsius(point.temperature_k):.3g} °C"
+    )
+
+
+def duration(seconds: float) -> str:
+    """A time in s, min or h."""
+    if seconds < 120:
+        return f"{number(seconds)} s"
+    return f"{number(seconds / 60)} min" if seconds < 7200 else f"{number(seconds / 3600)} h"
