@@ -69,6 +69,7 @@ def run_points(
     if launcher is None:
         raise TwinError("there is no mpirun", "twin doctor says how to get it")
     logs = folder(results.folder / "logs")
+    write_json(results.folder / "case.json", case.model_dump(mode="json", exclude={"folder"}))
     job = logs / "job.json"
     write_json(
         job,

@@ -21,7 +21,6 @@ from twin.rig import (
     run,
     verify,
 )
-from twin.rig.ledger import Balance
 from twin.units import parse
 
 
@@ -68,7 +67,7 @@ def run_verb(arguments: argparse.Namespace, reporter: Reporter) -> Any:
         "ok": done.ok,
         "journal": done.journal,
         "plan": done.plan.as_dict(),
-        "ledger": {role: balance_dict(balance) for role, balance in done.balances.items()},
+        "ledger": {role: balance.as_dict() for role, balance in done.balances.items()},
     }
     return answer, 0 if done.ok else 1
 
@@ -87,11 +86,6 @@ def run_rig(
         done = run(case, setpoint, hold_s=hold_s, shorten=shorten, folder=results.rig, on_progress=show)
         bar.at(1.0, "both pumps verified stopped")
     return done
-
-
-def balance_dict(balance: Balance) -> dict[str, Any]:
-    """A line of the ledger as JSON-like data."""
-    return {**vars(balance), "agrees": balance.agrees}
 
 
 def stop_verb(arguments: argparse.Namespace, reporter: Reporter) -> Any:

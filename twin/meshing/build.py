@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -104,7 +106,11 @@ def _existing(where: Path, key: str) -> MeshFolder | None:
 
 @contextmanager
 def _gmsh() -> Iterator[None]:
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     gmsh.initialize(interruptible=False)
+    if threading.current_thread() is threading.main_thread():
+        for number, handler in handlers.items():  # Gmsh puts its own in their place
+            signal.signal(number, handler)
     gmsh.option.setNumber("General.Terminal", 0)
     try:
         yield

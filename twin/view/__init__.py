@@ -15,20 +15,20 @@ __all__ = ["draw_pictures", "serve", "write_report"]
 
 def draw_pictures(case: Case, level: str, results: Results, points: Sequence[str] | None = None) -> list[Path]:
     """See `twin.view.scenes.draw_pictures`."""
-    from twin.view import scenes
+    from twin.view.scenes import draw_pictures as draw
 
-    return scenes.draw_pictures(case, level, results, points)
+    return draw(case, level, results, points)
 
 
 def write_report(case: Case, level: str, results: Results) -> Path:
     """See `twin.view.report.write_report`."""
-    from twin.view import report
+    from twin.view.report import write_report as write
 
-    return report.write_report(case, level, results)
+    return write(case, level, results)
 
 
 def serve(case: Case, level: str, results: Results, port: int, ready: Callable[[str], None]) -> None:
     """See `twin.view.dashboard.serve`."""
-    from twin.view import dashboard
+    from twin.view.dashboard import serve as run
 
-    dashboard.serve(case, level, results, port, ready)
+    run(case, level, results, port, ready)

@@ -100,7 +100,8 @@ class Canvas:
         height = (_BAR + _LINE) / self.height
         bar = self.plotter.add_scalar_bar(
             " ", mapper=actor.mapper, n_labels=len(ticks), vertical=False, position_x=left, position_y=bottom,
-            width=width, height=height, color=INK, label_font_size=15, fmt="%g", n_colors=256, unconstrained_font_size=True,
+            width=width, height=height, color=INK, label_font_size=15, fmt="%g", n_colors=256,
+            unconstrained_font_size=True,
         )
         values = pv.convert_array(np.array(ticks, float))
         bar.SetCustomLabels(values)

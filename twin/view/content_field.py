@@ -118,11 +118,12 @@ def mixing_facts(solved: Sequence[PointState]) -> dict[str, Any]:
     """How far the mixing index can be quoted, in numbers."""
     planes = [plane for state in solved for plane in state.record["mixing"]["planes"]]
     ratios = [plane["numerical_diffusion"] for plane in planes]
+    quotable = sum(ratio <= QUOTABLE for ratio in ratios)
     ends = [state.record["mixing"] for state in solved if "lowest" in state.record["mixing"]]
     return {
         "planes": len(planes),
-        "quotable": sum(ratio <= QUOTABLE for ratio in ratios),
-        "limit": number(QUOTABLE),
+        "quotable": quotable,
+        "limit": f"{QUOTABLE:g}", "few": f"{quotable} of {len(planes)}" if quotable else f"none of {len(planes)}",
         "ratios": f"{number(min(ratios))} to {number(max(ratios))}",
         "lowest": number(min(mixing["lowest"] for mixing in ends)) if ends else "",
         "highest": number(max(mixing["highest"] for mixing in ends)) if ends else "",

@@ -9,16 +9,18 @@ from typing import Any
 
 from twin.case import Case
 from twin.crystal.parameters import LIGANDS as LIGAND_NAMES
-from twin.errors import TwinError
+from twin.errors import BadInput, TwinError
 from twin.estimate import Estimate
+from twin.files import digest
 from twin.process import ProcessModel, Row, parameter_table
+from twin.rig.limits import equipment
 from twin.surrogate import Surrogate
 from twin.units import to_celsius, to_ml_per_h
 from twin.view.content_field import Table, estimate_cell, table
 from twin.view.figures import sweep_lines
 from twin.view.product_plots import OUTPUTS, Predictions
 from twin.view.rigrun import RigRun
-from twin.view.words import LIGANDS, duration, flow_text, number, quantity
+from twin.view.words import LIGANDS, duration, flow_text, moment, number, quantity, unit_text, with_unit
 
 #: How each status of a comparison reads, and whether it is good (ok), bad, or neither.
 STATUSES = {
@@ -34,13 +36,14 @@ def surrogate_section(surrogate: Surrogate) -> dict[str, Any]:
     for target, loo in surrogate.loo.items():
         shown = quantity(target)
         rms = f"{number(100 * loo.rms)} %" if loo.relative else number(loo.rms)
-        worst = max(abs(loo.errors.min()), abs(loo.errors.max()))
-        largest = f"{number(100 * worst)} %" if loo.relative else number(float(worst))
+        worst = max(abs(float(error)) for error in loo.errors)
+        largest = f"{number(100 * worst)} %" if loo.relative else number(worst)
         rows.append([shown.name, rms, largest, number(loo.inflation)])
     corners = [f"{to_ml_per_h(a):g} / {to_ml_per_h(p):g}" for a, p in surrogate.hull.vertices]
     return {
         "table": table(
-            "Leave-one-out errors", ["quantity", "RMS error", "largest error", "factor by which the band was widened"], rows
+            "Leave-one-out errors",
+            ["quantity", "RMS error", "largest error", "factor by which the band was widened"], rows,
         ),
         "points": len(surrogate.dataset.names),
         "hull": ", ".join(corners),
@@ -82,29 +85,50 @@ def comparison_section(rows: Sequence[Row]) -> dict[str, Any]:
         {
             "quantity": quantity(row.quantity).name, "ligand": LIGANDS.get(row.ligand, row.ligand),
             "condition": row.condition, "twin": _twin(row), "paper": _paper(row), "status": row.status,
-            "kind": STATUSES.get(row.status, "plain"), "verdict": row.verdict, "source": row.source,
+            "kind": STATUSES.get(row.status, "plain"), "verdict": _PERCENT.sub(_percent, row.verdict),
+            "source": row.source,
         }
         for row in rows
     ]
-    counts = Counter(row.status for row in rows)
+    counts = Counter(str(row.status) for row in rows)
     words = [f"{counts[status]} {_COUNTED[status]}" for status in STATUSES if counts[status]]
     return {"rows": shown, "summary": ", ".join(words), "count": len(rows)}
 
 
 _COUNTED = {
-    "agrees": "agree within their bands", "holds": "are trends that hold", "fitted": "were used to fit the model",
-    "deviates": "deviate", "fails": "are trends that fail", "unreconciled": "can't be reconciled with the paper's own flows",
-    "not computed": "could not be computed",
+    "agrees": "within the band", "holds": "in trend", "fitted": "fitted, so made to agree", "deviates": "off the band",
+    "fails": "against the trend", "unreconciled": "not reconcilable with the paper's own flows",
+    "not computed": "not computed",
 }
 
 
 def _twin(row: Row) -> dict[str, str]:
     if row.estimate is None:
-        return {"value": re.sub(r" 1(?= from |;|$)", "", row.twin), "band": "", "label": ""}
+        return {"value": _CHANGE.sub(lambda found: _change(found, row.quantity), row.twin), "band": "", "label": ""}
     cell = estimate_cell(row.estimate, row.quantity)
     if "farthest off" in row.twin:
         cell["value"] += " where it is farthest off"
     return cell
+
+
+#: A change along a sweep in the text of a comparison, and a percentage in its verdict.
+_CHANGE = re.compile(r"(-?[\d.e+-]+) → (-?[\d.e+-]+) (\S+)(?= from )")
+_PERCENT = re.compile(r"([+-])(\d+\.\d+)%")
+
+
+def _change(found: re.Match[str], output: str) -> str:
+    """A change in the unit that people read."""
+    shown = quantity(output)
+    try:
+        ends = [number(shown.factor * float(found[end])) for end in (1, 2)]
+    except ValueError:
+        return found[0]
+    return with_unit(" → ".join(ends), shown.unit or unit_text(found[3]))
+
+
+def _percent(found: re.Match[str]) -> str:
+    sign = "" if float(found[2]) == 0 else found[1].replace("-", "−")
+    return f"{sign}{found[2]} %"
 
 
 def _paper(row: Row) -> str:
@@ -125,8 +149,8 @@ def confounded(case: Case) -> list[str]:
         texts.append(
             f"As the antisolvent flow rises from {flow_text(first.antisolvent_m3_s)} to"
             f" {flow_text(last.antisolvent_m3_s)}, the share of {case.liquids.precursor} falls from"
-            f" {100 * first.precursor_fraction:.3g} to {100 * last.precursor_fraction:.3g} vol %: mixing and composition"
-            " change together, and these data can't separate them."
+            f" {100 * first.precursor_fraction:.3g} to {100 * last.precursor_fraction:.3g} vol %: mixing and"
+            " composition change together, and these data can't separate them."
         )
     return texts
 
@@ -140,18 +164,23 @@ def parameter_tables(model: ProcessModel) -> list[Table]:
             low, middle, high = (number(value) for value in row["prior"])
             posterior = {"value": number(row["median"]), "band": f"{number(row['low'])} … {number(row['high'])}",
                          "label": row["label"]}
-            unit = "" if row["unit"] == "1" else row["unit"]
-            rows.append([row["meaning"], unit, f"{middle} ({low} … {high})", posterior, row["source"]])
+            prior = f"{middle} ({low} … {high})"
+            rows.append([row["meaning"], unit_text(row["unit"]), prior, posterior, row["source"]])
         columns = ["parameter", "unit", "prior, median (90 %)", "after calibration", "source of the prior"]
         tables.append(table(f"Parameters of the crystal model, {LIGANDS[ligand]}", columns, rows))
     return tables
 
 
-def setpoint_section(data: dict[str, Any]) -> dict[str, Any]:
-    """The proposal, with whether it is at the edge of what was computed."""
-    rows = [
-        [quantity(name).name, estimate_cell(Estimate.from_dict(one), name)] for name, one in data["predicted"].items()
-    ]
+def setpoint_section(case: Case, data: dict[str, Any], surrogate: Surrogate | None) -> dict[str, Any]:
+    """The proposal, whether it is at the edge of what was computed, and how long the rig can hold it."""
+    rows = []
+    for name, one in data["predicted"].items():
+        cell = estimate_cell(Estimate.from_dict(one), name)
+        rows.append([quantity(name).name, cell["value"], cell["band"], cell | {"value": "", "band": ""}])
+    whole = digest({key: value for key, value in data.items() if key != "checksum"}) == data.get("checksum")
+    problems = [] if whole else ["The file was changed after it was written: its checksum does not fit."]
+    if surrogate is not None and data.get("provenance", {}).get("surrogate") != surrogate.fingerprint:
+        problems.append("It was proposed with another surrogate than the one above: propose again.")
     flows = (float(data["antisolvent_m3_s"]), float(data["precursor_m3_s"]))
     celsius = to_celsius(float(data["temperature_k"]))
     feasible = {
@@ -161,11 +190,42 @@ def setpoint_section(data: dict[str, Any]) -> dict[str, Any]:
     return {
         "antisolvent": flow_text(flows[0]), "precursor": flow_text(flows[1]),
         "temperature": f"{celsius:.3g} °C", "ligand": LIGANDS.get(data["ligand"], data["ligand"]),
-        "objective": quantity(data["objective"]).name, "constraints": data["constraints"], "feasible": feasible,
+        "objective": quantity(data["objective"]).name,
+        "constraints": [_readable(text) for text in data["constraints"]], "feasible": feasible,
         "edge": _on_edge(flows, data["hull"]),
-        "table": table("Predicted at the setpoint", ["quantity", "value, band, label"], rows),
-        "checksum": data.get("checksum", ""),
+        "table": table("Predicted at the setpoint", ["quantity", "value", "band", "label"], rows),
+        "checksum": data.get("checksum", ""), "problems": problems, "supply": _supply(case, flows),
     }
+
+
+def _readable(constraint: str) -> str:
+    return constraint.replace("<=", "≤").replace(">=", "≥")
+
+
+def _supply(case: Case, flows: tuple[float, float]) -> list[str]:
+    """How long full syringes of the case's rig last at flows in m³/s."""
+    lasting = {}
+    try:
+        pumps = equipment(case)
+    except BadInput as error:
+        return [f"The rig of the case can't run it: {error.message}."]
+    for (role, pump), flow in zip(pumps.items(), flows, strict=True):
+        lasting[role] = (pump.syringe, 3600 * pump.syringe.volume_ml / to_ml_per_h(flow))
+    texts = [
+        f"a full {role} syringe ({syringe.name}, {syringe.volume_ml:g} mL) lasts {duration(seconds)}"
+        for role, (syringe, seconds) in lasting.items()
+    ]
+    return [f"On this rig, {' and '.join(texts)}.", *_too_short(min(seconds for _, seconds in lasting.values()))]
+
+
+def _too_short(seconds: float) -> list[str]:
+    """What steady operation would take, where syringes last less than an hour."""
+    if seconds >= 3600:
+        return []
+    return [
+        f"So it can hold this setpoint for {duration(seconds)} at most: steady operation needs two alternating pumps"
+        " with check valves, or another kind of pump."
+    ]
 
 
 def _on_edge(point: tuple[float, float], corners: Sequence[Sequence[float]]) -> bool:
@@ -195,21 +255,16 @@ def rig_section(run: RigRun) -> dict[str, Any]:
         f" {one['rate_ml_h']:g} mL/h; this run took {number(one['needed_ml'])} mL."
         for one in plan.get("supply", [])
     ]
-    shortest = min((one["lasts_s"] for one in plan.get("supply", [])), default=float("inf"))
-    if shortest < 3600:
-        supply.append(
-            f"So this setpoint can be held for {duration(shortest)} at most. Steady operation needs two alternating pumps"
-            " with check valves, or another kind of pump."
-        )
     check = run.check
     return {
-        "point": plan.get("point", ""), "simulated": run.simulated, "when": run.entries[0].get("utc", ""),
-        "hold": duration(plan["hold_s"]) if "hold_s" in plan else "", "speed": run.entries[0].get("speed", 1),
+        "point": plan.get("point", ""), "simulated": run.simulated, "when": moment(str(run.entries[0].get("utc", ""))),
+        "hold": duration(plan["hold_s"]) if "hold_s" in plan else "", "speed": f"{run.entries[0].get('speed', 1):g}",
         "result": _ended(run, end), "ledger": table(
             "Ledger: what the pumps were told, and what they counted",
             ["pump", "commanded", "counted", "difference", "resolved to", "verdict"], rows,
         ),
-        "supply": supply, "notes": plan.get("notes", []), "journal": run.path.name, "checksum": plan.get("checksum", ""),
+        "supply": supply, "notes": plan.get("notes", []),
+        "journal": run.path.name, "checksum": plan.get("checksum", ""),
         "intact": "the chain of its lines is intact" if check.intact else str(check).partition(": ")[2],
         "whole": check.intact,
     }

@@ -22,7 +22,7 @@ from twin.view.palette import GRID, INK, QUIET
 
 Parameters = ParamSpec("Parameters")
 
-STYLE: dict[str, Any] = {
+STYLE: Any = {
     "font.family": "DejaVu Sans", "font.size": 9.5, "axes.titlesize": 10, "axes.titleweight": "bold",
     "axes.titlelocation": "left", "axes.edgecolor": QUIET, "axes.labelcolor": INK, "axes.titlecolor": INK,
     "text.color": INK, "xtick.color": QUIET, "ytick.color": QUIET, "xtick.labelcolor": INK, "ytick.labelcolor": INK,
@@ -58,7 +58,7 @@ class Line:
 
 
 def sweep_lines(case: Case) -> list[Line]:
-    """The lines of the case's sweeps: along the antisolvent flow, or along the precursor flow where only that varies."""
+    """The lines of the case's sweeps: along the antisolvent flow; along the precursor flow where only that varies."""
     lines: list[Line] = []
     for sweep in case.sweeps.values():
         temperature = case.liquids.temperature

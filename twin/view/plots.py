@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from twin.case import Case
 from twin.junction import bore_m
 from twin.operating import OperatingPoint
-from twin.surrogate import Surrogate
-from twin.units import to_mm, to_ml_per_h
+from twin.surrogate import Surrogate, Target
+from twin.units import to_ml_per_h, to_mm
 from twin.view.figures import Line, bracket, chart, legend, plain_log, styled, sweep_lines
 from twin.view.palette import ANTISOLVENT, BAND, INK, PRECURSOR, QUIET, WARN
 from twin.view.stages import PointState
@@ -104,7 +104,7 @@ def mixing_time(case: Case, records: Solved, surrogate: Surrogate | None) -> Fig
     return figure
 
 
-def _surrogate_curve(line: Line, surrogate: Surrogate, target: str) -> list[list[float]]:
+def _surrogate_curve(line: Line, surrogate: Surrogate, target: Target) -> list[list[float]]:
     """Flow in mL/h, value, low and high along a line, where it is inside the hull: one list for each point."""
     flows = [getattr(point, f"{line.role}_m3_s") for point in line.points]
     first = line.points[0]
@@ -113,7 +113,8 @@ def _surrogate_curve(line: Line, surrogate: Surrogate, target: str) -> list[list
         pair = (flow, first.precursor_m3_s) if line.role == "antisolvent" else (first.antisolvent_m3_s, flow)
         if not surrogate.hull.contains(*pair):
             continue
-        one = surrogate.predict(OperatingPoint(*pair, surrogate.dataset.temperature_k))[target]  # type: ignore[index]
+        point = OperatingPoint(pair[0], pair[1], surrogate.dataset.temperature_k)
+        one = surrogate.predict(point)[target]
         rows.append([to_ml_per_h(flow), one.value, one.low, one.high])
     return rows
 
@@ -121,7 +122,7 @@ def _surrogate_curve(line: Line, surrogate: Surrogate, target: str) -> list[list
 @styled
 def numerical_diffusion(case: Case, records: Solved) -> Figure:
     """D_num/D_m of every point down the outlet, with the ratio above which M can't be quoted."""
-    figure, ((panel,),) = chart(1, 1, 7.6, 3.4)
+    figure, ((panel,),) = chart(1, 1, 11.0, 3.6)
     bore = to_mm(bore_m(case))
     ordered = sorted(records.values(), key=lambda record: record["groups"]["peclet"])
     largest = 1.0
@@ -135,8 +136,9 @@ def numerical_diffusion(case: Case, records: Solved) -> Figure:
                    zorder=3 if edge else 2)
         if edge:
             pe = record["groups"]["peclet"]
-            panel.annotate(f"{record['name']}, Pe {number(float(f'{pe:.2g}'))}", (z[-1], ratio[-1]), xytext=(6, 0), color=edge,
-                           textcoords="offset points", va="center", fontsize=8.5, annotation_clip=False)
+            text = f"{record['name']}, Pe {number(float(f'{pe:.2g}'))}"
+            panel.annotate(text, (z[-1], ratio[-1]), xytext=(6, 0), color=edge, textcoords="offset points",
+                           va="center", fontsize=8.5, annotation_clip=False)
     panel.axhline(QUOTABLE, color=WARN, linewidth=1.4, linestyle=(0, (5, 3)))
     panel.annotate(f"M is the reactor's own below {QUOTABLE:g}", (0.01, QUOTABLE), xytext=(0, -5), color=WARN,
                    xycoords=("axes fraction", "data"), textcoords="offset points", va="top", fontsize=8.5)

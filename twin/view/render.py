@@ -165,7 +165,7 @@ def inlet_seeds(task: Task, role: str) -> Any:
 
 def draw_mesh(task: Task) -> Canvas:
     """The mesh: walls, inlets, outlet and the cut in the symmetry plane, by colour, with the edges of the elements."""
-    grid, bore = load(task), task["bore_mm"]
+    grid = load(task)
     if task["half"]:  # so that the cut looks at the camera
         grid = grid.reflect((0, 1, 0), point=(0, 0, 0))
     surface = grid.extract_surface(algorithm="dataset_surface", nonlinear_subdivision=0)

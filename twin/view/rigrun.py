@@ -98,10 +98,12 @@ def rates_and_volumes(run: RigRun) -> Figure:
         rates, volumes = axes[0][column], axes[1][column]
         steps = [(time, rate.get(role, 0.0)) for time, rate in run.rates]
         times, values = [time for time, _ in steps], [rate for _, rate in steps]
-        rates.step([*times, last], [*values, values[-1] if values else 0.0][: len(times) + 1], where="post", color=color)
+        if steps:
+            rates.step([*times, last], [*values, values[-1]], where="post", color=color)
         rates.set_title(role)
         commanded = _integral(steps, last)
-        volumes.plot([t for t, _ in commanded], [v for _, v in commanded], color=QUIET, linewidth=1.2, label="commanded")
+        told = [volume for _, volume in commanded]
+        volumes.plot([time for time, _ in commanded], told, color=QUIET, linewidth=1.2, label="commanded")
         looks = [(time, counted[role]) for time, counted in run.counted if role in counted]
         volumes.plot([t for t, _ in looks], [v for _, v in looks], "o", color=color, markersize=3.5, label="counted")
         volumes.legend(loc="upper left")

@@ -174,7 +174,7 @@ def _task(case: Case, kind: str, source: Path, target: Path, heading: str, **mor
         arms = {"antisolvent": [-across, along], "precursor": [across, along]}
         half = connector.symmetric_half
     if not source.exists():
-        raise Missing(f"there is no {source}", "its point has a record but no fields: remove the record and solve again")
+        raise Missing(f"there is no {source}", "remove the record beside it and solve the point again")
     return {
         "kind": kind, "source": str(source.resolve()), "target": str(target.resolve()), "heading": heading,
         "bore_mm": to_mm(bore_m(case)), "half": half, "arms": arms, **more,

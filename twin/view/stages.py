@@ -68,9 +68,8 @@ _FLOWS = ("antisolvent_m3_s", "precursor_m3_s", "temperature_k")
 
 def _state(case: Case, point: OperatingPoint, record: dict[str, Any], mesh_hash: str) -> str:
     own = record.get("groups") or {}
-    same_groups = all(
-        math.isclose(value, own.get(name, math.nan), rel_tol=1e-9) for name, value in groups(case, point).as_dict().items()
-    )
+    now = groups(case, point).as_dict()
+    same_groups = all(math.isclose(value, own.get(name, math.nan), rel_tol=1e-9) for name, value in now.items())
     if not same_groups or record.get("provenance", {}).get("mesh_hash") != mesh_hash:
         return "outdated"
     return str(record.get("status", "outdated"))

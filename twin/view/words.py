@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from twin.estimate import Estimate
-from twin.operating import OperatingPoint
-from twin.units import to_celsius, to_ml_per_h
+from twin.units import to_ml_per_h
 
 LIGANDS = {"ps": "star polymer (PS)", "oa": "OA/OAm", "": ""}
 #: What the three labels of an estimate mean.
@@ -55,17 +55,17 @@ def quantity(name: str) -> Quantity:
 
 
 def number(value: float) -> str:
-    """Three significant digits, all digits before the point, powers of ten only below 0.001."""
+    """Three significant digits, all digits before the point; powers of ten below 0.001 and from a million on."""
     if not math.isfinite(value):
         return "–"
     if value == 0:
         return "0"
-    if abs(value) >= 99.95:
-        text = f"{value:.0f}"
-        return f"{value:,.0f}".replace(",", "\u202f") if len(text.lstrip("-")) > 4 else text.replace("-", "−")
-    if abs(value) < 9.995e-4:
+    if abs(value) < 9.995e-4 or abs(value) >= 999_999.5:
         mantissa, exponent = f"{value:.1e}".split("e")
         return f"{mantissa.replace('-', '−')} × 10{str(int(exponent)).translate(_SUPERSCRIPT)}"
+    if abs(value) >= 99.95:
+        text = f"{value:.0f}"
+        return (f"{value:,.0f}".replace(",", "\u202f") if len(text.lstrip("-")) > 4 else text).replace("-", "−")
     digits = max(0, 2 - math.floor(math.log10(abs(value))))
     return f"{value:.{digits}f}".replace("-", "−")
 
@@ -81,7 +81,7 @@ def with_unit(text: str, unit: str) -> str:
 def value_text(one: Estimate, name: str) -> str:
     """The value of an estimate of the output `name`, with its unit."""
     shown = quantity(name)
-    return with_unit(number(shown.factor * one.value), shown.unit or _unit(one))
+    return with_unit(number(shown.factor * one.value), shown.unit or unit_text(one.unit))
 
 
 def band_text(one: Estimate, name: str) -> str:
@@ -90,11 +90,7 @@ def band_text(one: Estimate, name: str) -> str:
         return ""
     shown = quantity(name)
     ends = " … ".join(number(shown.factor * end) for end in (one.low, one.high))
-    return with_unit(ends, shown.unit or _unit(one))
-
-
-def _unit(one: Estimate) -> str:
-    return "" if one.unit == "1" else one.unit
+    return with_unit(ends, shown.unit or unit_text(one.unit))
 
 
 def flow_text(flow_m3_s: float) -> str:
@@ -102,16 +98,23 @@ def flow_text(flow_m3_s: float) -> str:
     return f"{to_ml_per_h(flow_m3_s):g} mL/h"
 
 
-def point_text(point: OperatingPoint) -> str:
-    """An operating point in words."""
-    return (
-        f"antisolvent {flow_text(point.antisolvent_m3_s)}, precursor {flow_text(point.precursor_m3_s)},"
-        f" {to_celsius(point.temperature_k):.3g} °C"
-    )
+def unit_text(unit: str) -> str:
+    """A unit with its exponents raised; nothing for a share of 1."""
+    return "" if unit == "1" else unit.replace("^2", "²").replace("^3", "³")
+
+
+def moment(text: str) -> str:
+    """A time of ISO 8601 as people read it, in UTC; what is no such time stays as it is."""
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        return text
+    time = time.astimezone(UTC) if time.tzinfo else time
+    return f"{time.day} {time:%b %Y, %H:%M}" + (" UTC" if time.tzinfo else "")
 
 
 def duration(seconds: float) -> str:
     """A time in s, min or h."""
     if seconds < 120:
-        return f"{number(seconds)} s"
-    return f"{number(seconds / 60)} min" if seconds < 7200 else f"{number(seconds / 3600)} h"
+        return f"{seconds:.3g} s"
+    return f"{seconds / 60:.3g} min" if seconds < 7200 else f"{seconds / 3600:.3g} h"
