@@ -40,7 +40,7 @@ def runs(case, tmp_path_factory):
         results = Results.of(case, "coarse", tmp_path_factory.mktemp(f"ranks{ranks}"))
         mesh = build_mesh(case, "coarse", results.mesh)
         events = []
-        run_points(case, results, mesh, points, ranks, events.append)
+        run_points(case, "coarse", results, mesh, points, ranks, events.append)
         assert [event.kind for event in events if event.kind != "step"] == ["start", "done"] * 2
         found[ranks] = results, mesh, [read_json(results.point(point.name) / "record.json") for point in points]
     return points, found
@@ -62,20 +62,20 @@ def test_finished_points_are_reused_and_outdated_ones_are_not(case, runs):
     points, found = runs
     results, mesh, _ = found[2]
     events = []
-    run_points(case, results, mesh, points, 2, events.append)
+    run_points(case, "coarse", results, mesh, points, 2, events.append)
     assert [event.kind for event in events] == ["reused", "reused"]
-    assert point_state(case, results, points[0], mesh.hash) == "steady"
-    assert point_state(case, results, points[0], "another mesh") == "outdated"
-    assert point_state(case, results, case.points[0], mesh.hash) == "open"
+    assert point_state(case, "coarse", results, points[0], mesh.hash) == "steady"
+    assert point_state(case, "coarse", results, points[0], "another mesh") == "outdated"
+    assert point_state(case, "coarse", results, case.points[0], mesh.hash) == "open"
     assert write_table(case, "coarse", results, mesh.hash) == 2
 
 
 def test_turbulent_rates_and_no_ranks_are_refused_before_anything_runs(case, runs):
     results, mesh, _ = runs[1][1]
     with pytest.raises(BadInput, match="turbulent"):
-        run_points(case, results, mesh, [OperatingPoint.from_ml_h(9000, 60, 293.15)], 2)
+        run_points(case, "coarse", results, mesh, [OperatingPoint.from_ml_h(9000, 60, 293.15)], 2)
     with pytest.raises(BadInput, match="0 ranks"):
-        run_points(case, results, mesh, case.points, 0)
+        run_points(case, "coarse", results, mesh, case.points, 0)
 
 
 def test_an_interrupt_ends_the_ranks_and_keeps_what_was_finished(case, runs, tmp_path):

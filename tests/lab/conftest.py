@@ -37,7 +37,8 @@ def record(antisolvent: float, precursor: float) -> dict[str, Any]:
         "antisolvent_m3_s": point.antisolvent_m3_s, "precursor_m3_s": point.precursor_m3_s,
         "temperature_k": point.temperature_k, "groups": {},
         "flow": {"pressure_drop_pa": {"antisolvent": 40.0 * total / 5060 + 60.0 * (total / 5060) ** 2,
-                                      "precursor": 39.0 * total / 5060 + 60.0 * (total / 5060) ** 2}},
+                                      "precursor": 39.0 * total / 5060 + 60.0 * (total / 5060) ** 2},
+                 "pressure_error": 0.03},
         "mixing": {
             "planes": [],
             "time": {"value": time, "low": time / factor, "high": time * 1.3, "unit": "s", "label": "bounded"},

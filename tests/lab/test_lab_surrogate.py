@@ -281,3 +281,9 @@ def test_a_changed_old_or_damaged_artifact_is_refused(
     with pytest.raises(BadInput, match=r"older campaign.json"):
         load_surrogate(path, campaigns.write(tmp_path, newer))
     assert load_surrogate(path, campaign_file).predict(OperatingPoint(from_ml_per_h(5000), from_ml_per_h(60)))
+
+
+def test_a_pressure_drop_carries_the_error_of_its_mesh(surrogate):
+    """The map is smooth to a fraction of a per cent; the mesh behind it is not that good, and the band says so."""
+    drop = surrogate.predict(surrogate.dataset.points[0])["pressure_drop_pa"]
+    assert drop.high / drop.value >= 1.03 and drop.value / drop.low >= 1.03

@@ -18,12 +18,13 @@ SCHEMA = 1
 CLOSURE = 1e-3  # of the species flux through every plane
 
 
-def point_hash(case: Case, point: OperatingPoint, mesh_hash: str) -> str:
-    """A hash of all that decides the numbers of a point."""
+def point_hash(case: Case, level: str, point: OperatingPoint, mesh_hash: str) -> str:
+    """A hash of all that decides the numbers of a point, or their bands."""
     return digest(
         {
             "schema": SCHEMA,
             "mesh": mesh_hash,
+            "pressure_error": case.level(level).pressure_error,
             "groups": groups(case, point).as_dict(),
             "bore": bore_m(case),
         }

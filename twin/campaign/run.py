@@ -41,6 +41,7 @@ Follow = Callable[[Event], None]
 
 def run_points(
     case: Case,
+    level: str,
     results: Results,
     mesh: MeshFolder,
     points: list[OperatingPoint],
@@ -58,7 +59,7 @@ def run_points(
         _laminar(case, point)
     open_points = []
     for point in points:
-        if point_state(case, results, point, mesh.hash) in ("steady", "marched"):
+        if point_state(case, level, results, point, mesh.hash) in ("steady", "marched"):
             follow(Event("reused", point.name))
         else:
             open_points.append(point)
@@ -75,6 +76,7 @@ def run_points(
         job,
         {
             "case": str(case.folder.resolve()),
+            "level": level,
             "results": str(results.folder.resolve()),
             "mesh_hash": mesh.hash,
             "points": [[p.antisolvent_m3_s, p.precursor_m3_s, p.temperature_k] for p in open_points],

@@ -10,7 +10,7 @@ from twin.operating import OperatingPoint
 from twin.provenance import provenance
 
 
-def point_state(case: Case, results: Results, point: OperatingPoint, mesh_hash: str) -> str:
+def point_state(case: Case, level: str, results: Results, point: OperatingPoint, mesh_hash: str) -> str:
     """`steady`, `marched` or `failed` from a point's record; `open` without one; `outdated` where what decides its
     numbers has changed since.
     """
@@ -18,7 +18,7 @@ def point_state(case: Case, results: Results, point: OperatingPoint, mesh_hash: 
     if not path.exists():
         return "open"
     record = read_json(path)
-    if record.get("provenance", {}).get("point_hash") != point_hash(case, point, mesh_hash):
+    if record.get("provenance", {}).get("point_hash") != point_hash(case, level, point, mesh_hash):
         return "outdated"
     return record["status"]
 
@@ -32,7 +32,7 @@ def write_table(case: Case, level: str, results: Results, mesh_hash: str) -> int
     for path in sorted((results.folder / "points").glob("*/record.json")):
         record = read_json(path)
         point = OperatingPoint(record["antisolvent_m3_s"], record["precursor_m3_s"], record["temperature_k"])
-        if record["provenance"]["point_hash"] == point_hash(case, point, mesh_hash):
+        if record["provenance"]["point_hash"] == point_hash(case, level, point, mesh_hash):
             records.append(record)
     solved = sum(record["status"] != "failed" for record in records)
     if not solved:

@@ -35,8 +35,8 @@ from twin.transport import Transport, divergence_free, largest_divergence
 class Worker:
     """One mesh and its solvers, kept from point to point."""
 
-    def __init__(self, case: Case, results: Results, mesh_hash: str, comm: MPI.Comm) -> None:
-        self.case, self.results, self.mesh_hash, self.comm = case, results, mesh_hash, comm
+    def __init__(self, case: Case, level: str, results: Results, mesh_hash: str, comm: MPI.Comm) -> None:
+        self.case, self.level, self.results, self.mesh_hash, self.comm = case, level, results, mesh_hash, comm
         self.domain: Domain = read_domain(results.mesh / "junction.msh", comm)
         self._point = ""
         self.flow = SteadySolver(self.domain, lambda line: self.tell("step", text=line))
@@ -88,7 +88,7 @@ class Worker:
         record["provenance"] = provenance(
             ranks=self.comm.size,
             mesh_hash=self.mesh_hash,
-            point_hash=point_hash(self.case, point, self.mesh_hash),
+            point_hash=point_hash(self.case, self.level, point, self.mesh_hash),
         )
         record.setdefault("seconds", {})["all"] = time.perf_counter() - began
         if self.comm.rank == 0:
@@ -117,6 +117,7 @@ class Worker:
             "flow": {
                 "pressure_drop_pa": {name: drop * unit for name, drop in flow.pressure_drop.items()},
                 "pressure_drop_rhou2": flow.pressure_drop,
+                "pressure_error": self.case.level(self.level).pressure_error,
                 "iterations": flow.iterations,
                 "residual": flow.residual,
                 "divergence": largest_divergence(self.domain, velocity),
@@ -139,7 +140,7 @@ class Worker:
 def run(job: dict[str, Any], comm: MPI.Comm) -> None:
     """The points of a job on every rank of `comm`."""
     case = load(job["case"])
-    worker = Worker(case, Results(Path(job["results"])), job["mesh_hash"], comm)
+    worker = Worker(case, job["level"], Results(Path(job["results"])), job["mesh_hash"], comm)
     for number, flows in enumerate(job["points"]):
         point = OperatingPoint(*flows)
         if number == 0:

@@ -97,6 +97,9 @@ class Level(Strict):
 
     wall_size: PositiveFloat = Field(description="element size at the walls of the junction", le=0.5)
     core_size: PositiveFloat = Field(description="element size in the core of the outlet, far downstream", le=0.5)
+    pressure_error: PositiveFloat = Field(
+        0.1, description="relative discretization error of a pressure drop, measured against a finer level", lt=1
+    )
 
 
 class Pump(Strict):

@@ -121,7 +121,7 @@ def run_campaign(
     folder(results.folder)
     made = make_mesh(case, level, results, reporter)
     with reporter.progress(f"flow and mixing on {ranks} ranks", len(points)) as bar:
-        run_points(case, results, made, points, ranks, lambda event: _follow(event, bar))
+        run_points(case, level, results, made, points, ranks, lambda event: _follow(event, bar))
     records = [read_json(results.point(point.name) / "record.json") for point in points]
     if any(record["status"] != "failed" for record in records):
         write_table(case, level, results, made.hash)
@@ -179,7 +179,7 @@ def status(arguments: argparse.Namespace, reporter: Reporter) -> Any:
     mesh_hash = read_json(quality)["hash"] if quality.exists() else ""
     rows = []
     for point in case.points:
-        state = point_state(case, results, point, mesh_hash)
+        state = point_state(case, level, results, point, mesh_hash)
         path = results.point(point.name) / "record.json"
         record = read_json(path) if path.exists() else {}
         rows.append(

@@ -30,8 +30,8 @@ class Dataset:
 
     `antisolvent`, `precursor`: flows in m³/s, shape (n,). `time` and `index`: the mixing time in s and the mixing index
     at the outlet's end, columns value, low, high, shape (n, 3). `pressure_drop` from the arm with the larger one to the
-    outlet's end in Pa, shape (n,). `left_out` names
-    each point that can't be used, with the reason.
+    outlet's end in Pa, shape (n,), with the largest relative discretization error of any of them, `pressure_error`.
+    `left_out` names each point that can't be used, with the reason.
     """
 
     case: str
@@ -44,6 +44,7 @@ class Dataset:
     time: Array
     index: Array
     pressure_drop: Array
+    pressure_error: float
     labels: dict[str, Label]
     left_out: dict[str, str]
     provenance: dict[str, Any]
@@ -87,6 +88,7 @@ def read_campaign(path: Path) -> Dataset:
         time=np.array([_triple(row["time"]) for row in rows]),
         index=np.array([_triple(row["index"]) for row in rows]),
         pressure_drop=np.array([row["pressure_drop"] for row in rows]),
+        pressure_error=max(row["pressure_error"] for row in rows),
         labels={target: _weakest([row[target].label for row in rows]) for target in ("time", "index")},
         left_out=left_out,
         provenance=dict(table.get("provenance") or {}),
@@ -106,6 +108,7 @@ def _usable(record: Any) -> tuple[OperatingPoint, dict[str, Any]]:
         time = Estimate.from_dict(record["mixing"]["time"])
         index = Estimate.from_dict(record["mixing"]["index_outlet"])
         pressure_drop = _largest(record["flow"]["pressure_drop_pa"])
+        pressure_error = float(record["flow"]["pressure_error"])
     except (KeyError, TypeError, ValueError) as error:
         raise _UnusableError(f"its record is incomplete ({type(error).__name__}: {error})") from error
     except BadInput as error:
@@ -119,7 +122,9 @@ def _usable(record: Any) -> tuple[OperatingPoint, dict[str, Any]]:
     low, high = INDEX_ENDS
     value = min(max(index.value, low), high)
     index = Estimate(value, min(max(index.low, low), value), max(min(index.high, high), value), "", index.label)
-    return point, {"time": time, "index": index, "pressure_drop": pressure_drop}
+    if not 0 <= pressure_error < 1:
+        raise _UnusableError(f"the error of its pressure drop is {pressure_error:g}")
+    return point, {"time": time, "index": index, "pressure_drop": pressure_drop, "pressure_error": pressure_error}
 
 
 def _largest(drop: Any) -> float:

@@ -103,7 +103,7 @@ class Surrogate:
         """Every target at a point, by name.
 
         The band combines the 90 % band of the surrogate (its standard deviation times the leave-one-out factor) and
-        the bracket of the campaign's own numbers in quadrature, on the scale of `forward`. Raises as `check`.
+        the bracket of the campaign's own numbers (of a pressure drop, its discretization error) in quadrature, on the scale of `forward`. Raises as `check`.
         """
         self.check(point)
         answer: dict[Target, Estimate] = {}
@@ -159,8 +159,9 @@ class Surrogate:
         x = self.inputs.scale(flows[:, 0], flows[:, 1])
         value, deviation = self.processes[target].predict(x)
         calibrated = deviation * self.loo[target].inflation
-        if target not in self.brackets:
-            return value, calibrated, np.zeros(len(points)), np.zeros(len(points))
+        if target not in self.brackets:  # the pressure drop, whose error is one number for the whole campaign
+            width = np.full(len(points), np.log1p(self.dataset.pressure_error))
+            return value, calibrated, width, width
         down, up = (_half_width(process, x) for process in self.brackets[target])
         return value, calibrated, down, up
 

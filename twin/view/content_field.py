@@ -15,6 +15,8 @@ from twin.view.words import STATES, band_text, number, value_text
 
 Table = dict[str, Any]
 
+_ARMS = ("antisolvent", "precursor")
+
 
 def table(caption: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
     """A table of the report. A cell is text, or the dict of `estimate_cell`."""
@@ -60,25 +62,25 @@ def mesh_section(case: Case, quality: dict[str, Any] | None) -> dict[str, Any]:
 
 def flow_section(states: Sequence[PointState]) -> dict[str, Any]:
     """The operating points with what the flow solver says of each."""
-    rows = []
+    rows: list[list[Any]] = []
     for state in states:
         point, record = state.point, state.record
         flows = [f"{to_ml_per_h(flow):g}" for flow in (point.antisolvent_m3_s, point.precursor_m3_s)]
         groups = record.get("groups", {})
-        head = [state.name, *flows, number(groups["reynolds"]) if "reynolds" in groups else "", state.state]
+        head: list[Any] = [state.name, *flows, number(groups["reynolds"]) if "reynolds" in groups else "", state.state]
         if not state.solved:
             rows.append([*head, *[""] * 6])
             continue
         flow, drops = record["flow"], pressure_drops(record)
         closure = max(abs(plane["flux_error"]) for plane in record["mixing"]["planes"])
         rows.append([
-            *head, *(number(drops[role]) if role in drops else "" for role in ("antisolvent", "precursor")),
+            *head, *(estimate_cell(drops[role], "pressure_drop_pa") if role in drops else "" for role in _ARMS),
             number(flow["residual"]), number(flow["divergence"]), number(closure),
             number(record.get("seconds", {}).get("all", float("nan"))),
         ])
     columns = [
-        "point", "antisolvent, mL/h", "precursor, mL/h", "Re", "state", "Δp from the antisolvent arm, Pa",
-        "Δp from the precursor arm, Pa", "residual of the flow", "largest divergence", "error of the species flux",
+        "point", "antisolvent, mL/h", "precursor, mL/h", "Re", "state", "Δp from the antisolvent arm",
+        "Δp from the precursor arm", "residual of the flow", "largest divergence", "error of the species flux",
         "time, s",
     ]
     present = {state.state for state in states}

@@ -20,7 +20,7 @@ from twin.view.content_field import Table, estimate_cell, table
 from twin.view.figures import sweep_lines
 from twin.view.product_plots import OUTPUTS, Predictions
 from twin.view.rigrun import RigRun
-from twin.view.words import LIGANDS, duration, flow_text, moment, number, quantity, unit_text, with_unit
+from twin.view.words import LIGANDS, duration, flow_text, moment, number, quantity, readable, unit_text, with_unit
 
 #: How each status of a comparison reads, and whether it is good (ok), bad, or neither.
 STATUSES = {
@@ -191,15 +191,11 @@ def setpoint_section(case: Case, data: dict[str, Any], surrogate: Surrogate | No
         "antisolvent": flow_text(flows[0]), "precursor": flow_text(flows[1]),
         "temperature": f"{celsius:.3g} °C", "ligand": LIGANDS.get(data["ligand"], data["ligand"]),
         "objective": quantity(data["objective"]).name,
-        "constraints": [_readable(text) for text in data["constraints"]], "feasible": feasible,
+        "constraints": [readable(text) for text in data["constraints"]], "feasible": feasible,
         "edge": _on_edge(flows, data["hull"]),
         "table": table("Predicted at the setpoint", ["quantity", "value", "band", "label"], rows),
         "checksum": data.get("checksum", ""), "problems": problems, "supply": _supply(case, flows),
     }
-
-
-def _readable(constraint: str) -> str:
-    return constraint.replace("<=", "≤").replace(">=", "≥")
 
 
 def _supply(case: Case, flows: tuple[float, float]) -> list[str]:

@@ -93,13 +93,17 @@ def chart(rows: int, columns: int, width: float, height: float, **options: Any) 
     return figure, [list(row) for row in axes]
 
 
-def bracket(axes: Axes, x: Sequence[float], ends: Sequence[tuple[float, float, float]], color: str, label: str) -> Any:
+def bracket(
+    axes: Axes, x: Sequence[float], ends: Sequence[tuple[float, float, float]], color: str, label: str,
+    marker: str = "o",
+) -> Any:
     """Values with bars from low to high; `ends` holds value, low, high."""
     values = [value for value, _, _ in ends]
     below = [value - low for value, low, _ in ends]
     above = [high - value for value, _, high in ends]
     return axes.errorbar(
-        x, values, yerr=[below, above], fmt="o", color=color, markersize=4.5, capsize=3.5, elinewidth=1.3, label=label
+        x, values, yerr=[below, above], fmt=marker, color=color, markersize=4.5, capsize=3.5, elinewidth=1.3,
+        label=label,
     )
 
 

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from twin.case import Case
+from twin.estimate import Estimate
 from twin.junction import bore_m
 from twin.operating import OperatingPoint
 from twin.surrogate import Surrogate, Target
@@ -53,7 +54,7 @@ def mixing_along(case: Case, records: Solved) -> Figure:
     legend(figure, [
         ("upper bound: with the scheme's own diffusion", {"color": PRECURSOR}),
         ("lower bound: molecular diffusion of the computed field alone", {"color": ANTISOLVENT}),
-        ("the reactor is in between", {"facecolor": BAND}),
+        ("between the bounds", {"facecolor": BAND}),
     ])
     return figure
 
@@ -165,9 +166,8 @@ def pressure_drop(case: Case, records: Solved, surrogate: Surrogate | None) -> F
         drops = [pressure_drops(records[point.name]) for point in points]
         x_points = Line(line.role, tuple(points)).flows_ml_h
         for role, color, marker in (("antisolvent", ANTISOLVENT, "o"), ("precursor", PRECURSOR, "s")):
-            if all(role in drop for drop in drops):
-                panel.plot(x_points, [drop[role] for drop in drops], color=color, marker=marker, markersize=4.5,
-                           linestyle="none", label=f"from the {role} arm")
+            ends = [(drop[role].value, drop[role].low, drop[role].high) for drop in drops]
+            bracket(panel, x_points, ends, color, f"from the {role} arm", marker)
         panel.set_ylim(bottom=0)
         panel.set_xlabel(line.label)
         panel.set_title(line.title)
@@ -176,10 +176,10 @@ def pressure_drop(case: Case, records: Solved, surrogate: Surrogate | None) -> F
     return figure
 
 
-def pressure_drops(record: dict[str, Any]) -> dict[str, float]:
-    """The pressure drop in Pa from each arm to the outlet."""
-    drop = record["flow"]["pressure_drop_pa"]
-    return dict(drop) if isinstance(drop, dict) else {"antisolvent": float(drop)}
+def pressure_drops(record: dict[str, Any]) -> dict[str, Estimate]:
+    """The pressure drop in Pa from each arm to the outlet, with the discretization error of the mesh level."""
+    drops, spread = record["flow"]["pressure_drop_pa"], 1 + record["flow"]["pressure_error"]
+    return {role: Estimate(drop, drop / spread, drop * spread, "Pa", "bounded") for role, drop in drops.items()}
 
 
 @styled
@@ -196,7 +196,8 @@ def leave_one_out(surrogate: Surrogate) -> Figure:
         actual, predicted = unit * loo.actual, unit * loo.predicted
         both = np.concatenate([actual, predicted])
         low, high = float(both.min()), float(both.max())
-        ends = (low / 1.15, high * 1.15) if loo.relative else (low - 0.1 * (high - low), high + 0.1 * (high - low))
+        room = 0.1 * (high - low) or 0.1
+        ends = (low / 1.15, high * 1.15) if loo.relative else (low - room, high + room)
         panel.plot(ends, ends, color=QUIET, linewidth=1.0)
         panel.plot(actual, predicted, "o", color=PRECURSOR, markersize=5.5, markeredgecolor="white")
         if loo.relative:

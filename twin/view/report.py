@@ -20,7 +20,7 @@ from twin.surrogate import Surrogate, load_surrogate
 from twin.view import content_field, sections
 from twin.view.scenes import pictures
 from twin.view.stages import PointState, mesh_quality, point_states
-from twin.view.words import LABELS, band_text, moment, quantity, value_text
+from twin.view.words import LABELS, band_text, moment, quantity, value_text, without_folders
 
 Value = TypeVar("Value")
 
@@ -86,7 +86,7 @@ def render(data: dict[str, Any]) -> str:
 def content(sources: Sources) -> dict[str, Any]:
     """Everything that the page says. A section is None where its stage has left nothing."""
     case, results = sources.case, sources.results
-    states = sources.read("flow", lambda: point_states(case, results)) or []
+    states = sources.read("flow", lambda: point_states(case, sources.level, results)) or []
     solved = [state for state in states if state.solved]
     quality = sources.read("mesh", lambda: mesh_quality(results))
     surrogate = sources.surrogate()
@@ -94,7 +94,7 @@ def content(sources: Sources) -> dict[str, Any]:
     drawn = sources.read("pictures", lambda: pictures(case, sources.level, results)) if quality else None
     parts = {
         "mesh": sources.read("mesh", lambda: content_field.mesh_section(case, quality)),
-        "flow": sources.read("flow", lambda: sections.flow_part(case, states, surrogate)),
+        "flow": sources.read("flow", lambda: sections.flow_part(case, results, states, surrogate)),
         "mixing": sources.read("mixing", lambda: sections.mixing_part(case, states, surrogate)),
         "surrogate": sources.read("surrogate", lambda: sections.surrogate_part(surrogate)),
         "product": sources.read("product", lambda: sections.product_part(case, model)),
@@ -113,13 +113,6 @@ def content(sources: Sources) -> dict[str, Any]:
         "problems": sources.problems,
         **parts,
     }
-
-
-def without_folders(text: str, case: Case, results: Results) -> str:
-    """A message without the folders of this machine, which say nothing to a reader elsewhere."""
-    for folder in {results.folder, results.folder.resolve(), case.folder, case.folder.resolve()}:
-        text = text.replace(f"{folder}/", "")
-    return text
 
 
 def _summary(states: list[PointState], parts: dict[str, Any]) -> list[str]:

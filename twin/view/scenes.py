@@ -63,7 +63,7 @@ def pictures(
     """As `draw_pictures`, with what each picture shows."""
     if not (results.mesh / "junction.vtu").exists():
         raise Missing("there is no mesh to draw", f"run twin mesh {case.folder}")
-    states = _chosen(point_states(case, results), points)
+    states = _chosen(point_states(case, level, results), points)
     jobs = [_mesh_job(case, level, results)]
     jobs += [_point_job(case, results, state, kind) for state in states for kind in KINDS]
     jobs = [(picture, task) for picture, task in jobs if task["arms"] or picture.kind != "streamlines"]
@@ -72,7 +72,7 @@ def pictures(
     if stale:
         folder(results.pictures)
         _render(stale, follow)
-        made = {Path(task["target"]).name: digest(task) for _, task in jobs}
+        made = {Path(task["target"]).name: _key(task) for _, task in jobs}
         write_json(results.pictures / "index.json", known | made)
     return [picture for picture, _ in jobs]
 
@@ -96,10 +96,15 @@ def _known(results: Results) -> dict[str, Any]:
     return data if isinstance(data, dict) else {}
 
 
+def _key(task: dict[str, Any]) -> str:
+    """What a picture was drawn from, wherever that lies."""
+    return digest({name: value for name, value in task.items() if name not in ("source", "target")})
+
+
 def _fresh(task: dict[str, Any], known: dict[str, Any]) -> bool:
     """Whether the picture is newer than its fields and the code, and was drawn from the same task."""
     target = Path(task["target"])
-    if not target.exists() or known.get(target.name) != digest(task):
+    if not target.exists() or known.get(target.name) != _key(task):
         return False
     sources = [Path(task["source"]), *(Path(__file__).with_name(name) for name in ("canvas.py", "render.py"))]
     return target.stat().st_mtime_ns >= max(path.stat().st_mtime_ns for path in sources)

@@ -17,7 +17,7 @@ from twin.view.product_plots import product
 from twin.view.rigrun import RigRun, rates_and_volumes
 from twin.view.scenes import Picture
 from twin.view.stages import PointState, mesh_quality
-from twin.view.words import moment
+from twin.view.words import LIGANDS, moment, without_folders
 
 
 def _plot(title: str, alt: str, svg: str, note: str = "") -> dict[str, str]:
@@ -42,17 +42,22 @@ def by_point(drawn: list[Picture]) -> dict[str, list[dict[str, str]]]:
     return points
 
 
-def flow_part(case: Case, states: list[PointState], surrogate: Surrogate | None) -> dict[str, Any]:
+def flow_part(
+    case: Case, results: Results, states: list[PointState], surrogate: Surrogate | None
+) -> dict[str, Any]:
     """The flow of every point, and the pressure drop."""
     records = plots.solved_records(states)
-    figure = [
+    figure = records and [
         _plot(
             "Pressure drop over the sweeps", "The pressure drop from either arm over the flow that each sweep varies.",
             plots.pressure_drop(case, records, surrogate),
             "The tubes before the arms and after the mesh add their own.",
         )
     ]
-    return {**content_field.flow_section(states), "figures": figure if records else []}
+    section = content_field.flow_section(states)
+    for row in section["unsolved"]:
+        row[-1] = without_folders(row[-1], case, results)
+    return {**section, "figures": figure}
 
 
 def mixing_part(case: Case, states: list[PointState], surrogate: Surrogate | None) -> dict[str, Any] | None:
@@ -65,7 +70,7 @@ def mixing_part(case: Case, states: list[PointState], surrogate: Surrogate | Non
         _plot(
             "Mixing index down the outlet", "Panels, one for each point of the sweeps: the mixing index over the"
             " distance down the outlet, between an upper bound that rises and a lower bound near its foot.",
-            plots.mixing_along(case, records), "A finer mesh narrows the gap from both sides.",
+            plots.mixing_along(case, records), "A finer mesh should narrow the gap from both sides.",
         ),
         _plot(
             "Mixing time over the sweeps", "The bracket of the mixing time at every point on a logarithmic axis, over"
@@ -110,12 +115,12 @@ def product_part(case: Case, model: ProcessModel | None) -> dict[str, Any] | Non
         "comparison": content_lab.comparison_section(compare(model, case, expected)),
         "tables": content_lab.product_tables(case, predictions), "refused": refused,
         "parameters": content_lab.parameter_tables(model), "confounded": content_lab.confounded(case),
-        "left_out": {ligand: sum(reasons.values()) for ligand, reasons in model.calibration.left_out.items()},
-        "members": {ligand: len(members) for ligand, members in model.calibration.members.items()},
+        "left_out": {LIGANDS[ligand]: sum(reasons.values()) for ligand, reasons in model.calibration.left_out.items()},
+        "members": {LIGANDS[ligand]: len(members) for ligand, members in model.calibration.members.items()},
         "figures": [
             _plot(
                 "The product over the sweeps, beside the paper", alt, product(case, predictions, expected),
-                "Bands are the central 90 % of the ensemble, over its parameters, the surrogate and the bounds of mixing.",
+                "Bands: the central 90 % of the ensemble, over its parameters, the surrogate, the bounds of mixing.",
             )
         ],
     }

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from twin.campaign.record import point_hash
 from twin.case import Case, Results
 from twin.errors import BadInput
 from twin.files import read_json
-from twin.junction import groups
 from twin.operating import OperatingPoint
 
 SOLVED = ("steady", "marched")
@@ -21,7 +20,7 @@ class PointState:
     """An operating point with its record, if there is one.
 
     `state` is the record's status (`steady`, `marched`, `failed`), `open` without a record, or `outdated` where the
-    record is of another mesh or of other liquids.
+    record is of another mesh, or of other liquids, or of another form.
     """
 
     point: OperatingPoint
@@ -46,7 +45,7 @@ def mesh_quality(results: Results) -> dict[str, Any] | None:
     return data if isinstance(data, dict) else None
 
 
-def point_states(case: Case, results: Results) -> list[PointState]:
+def point_states(case: Case, level: str, results: Results) -> list[PointState]:
     """The points of the case's sweeps and all others that have a record, in the order of rising flow."""
     mesh_hash = str((mesh_quality(results) or {}).get("hash", ""))
     states = {point.name: PointState(point, "open") for point in case.points}
@@ -59,20 +58,14 @@ def point_states(case: Case, results: Results) -> list[PointState]:
             if name in states:
                 states[name] = PointState(states[name].point, "outdated", {"reason": "its record is damaged"})
             continue
-        states[point.name] = PointState(point, _state(case, point, record, mesh_hash), record)
+        state = str(record.get("status", "outdated"))
+        if record.get("provenance", {}).get("point_hash") != point_hash(case, level, point, mesh_hash):
+            state = "outdated"
+        states[point.name] = PointState(point, state, record)
     return sorted(states.values(), key=lambda state: state.point)
 
 
 _FLOWS = ("antisolvent_m3_s", "precursor_m3_s", "temperature_k")
-
-
-def _state(case: Case, point: OperatingPoint, record: dict[str, Any], mesh_hash: str) -> str:
-    own = record.get("groups") or {}
-    now = groups(case, point).as_dict()
-    same_groups = all(math.isclose(value, own.get(name, math.nan), rel_tol=1e-9) for name, value in now.items())
-    if not same_groups or record.get("provenance", {}).get("mesh_hash") != mesh_hash:
-        return "outdated"
-    return str(record.get("status", "outdated"))
 
 
 def notable(states: Sequence[PointState]) -> list[PointState]:

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from twin.case import Case, Results
 from twin.estimate import Estimate
 from twin.units import to_ml_per_h
 
@@ -21,7 +22,7 @@ STATES = {
     "marched": "steady flow, reached by marching in pseudo-time",
     "failed": "no numbers: see the reason",
     "open": "not computed yet",
-    "outdated": "computed for another mesh or other liquids",
+    "outdated": "computed for another mesh, for other liquids, or by an older twin",
 }
 
 
@@ -62,11 +63,11 @@ def number(value: float) -> str:
         return "0"
     if abs(value) < 9.995e-4 or abs(value) >= 999_999.5:
         mantissa, exponent = f"{value:.1e}".split("e")
-        return f"{mantissa.replace('-', '−')} × 10{str(int(exponent)).translate(_SUPERSCRIPT)}"
+        return f"{mantissa.replace('-', '−')}\u00a0×\u00a010{str(int(exponent)).translate(_SUPERSCRIPT)}"
     if abs(value) >= 99.95:
         text = f"{value:.0f}"
         return (f"{value:,.0f}".replace(",", "\u202f") if len(text.lstrip("-")) > 4 else text).replace("-", "−")
-    digits = max(0, 2 - math.floor(math.log10(abs(value))))
+    digits = max(0, 2 - math.floor(math.log10(abs(float(f"{value:.2e}")))))
     return f"{value:.{digits}f}".replace("-", "−")
 
 
@@ -101,6 +102,18 @@ def flow_text(flow_m3_s: float) -> str:
 def unit_text(unit: str) -> str:
     """A unit with its exponents raised; nothing for a share of 1."""
     return "" if unit == "1" else unit.replace("^2", "²").replace("^3", "³")
+
+
+def without_folders(text: str, case: Case, results: Results) -> str:
+    """A message without the folders of this machine, which say nothing to a reader elsewhere."""
+    for folder in (results.folder, results.folder.resolve(), case.folder, case.folder.resolve()):
+        text = text.replace(f"{folder}/", "")
+    return text
+
+
+def readable(constraint: str) -> str:
+    """A constraint with the signs of print."""
+    return constraint.replace("<=", "≤").replace(">=", "≥")
 
 
 def moment(text: str) -> str:

@@ -1,0 +1,147 @@
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import twin
+from twin.case import Case, Results
+from twin.errors import BadInput
+from twin.view import dashboard
+
+
+@pytest.fixture
+def port(case: Case, results: Results, make: Any) -> Iterator[int]:
+    """The port of a running dashboard over a solved campaign."""
+    make.solve(case, results, None)
+    with dashboard.server(case, "coarse", results, 0) as running:
+        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        yield running.server_address[1]
+        running.shutdown()
+        thread.join(5)
+        assert not thread.is_alive()
+
+
+def ask(port: int, path: str, method: str = "GET", host: str | None = None) -> tuple[int, dict[str, str], str]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.request(method, path, headers={"Host": host or f"127.0.0.1:{port}"})
+        answer = connection.getresponse()
+        return answer.status, dict(answer.getheaders()), answer.read().decode()
+    finally:
+        connection.close()
+
+
+def test_it_serves_a_page_that_loads_nothing_from_elsewhere(port: int) -> None:
+    status, headers, page = ask(port, "/")
+    assert status == 200 and headers["Content-Type"].startswith("text/html")
+    nonce = page.split('<script nonce="')[1].split('"')[0]
+    assert f"script-src 'nonce-{nonce}'" in headers["Content-Security-Policy"]
+    assert "{{" not in page and "http://" not in page and "https://" not in page
+    assert nonce != ask(port, "/")[2].split('<script nonce="')[1].split('"')[0]
+
+
+def test_it_serves_the_state_as_json(port: int, case: Case, results: Results, make: Any) -> None:
+    status, headers, body = ask(port, "/state.json")
+    assert status == 200 and headers["Cache-Control"] == "no-store"
+    state = json.loads(body)
+    assert state["campaign"]["done"] == len(state["campaign"]["points"]) == 10
+    row = state["campaign"]["points"][0]
+    assert (row["name"], row["antisolvent"], row["reynolds"], row["label"]) == ("a1000-p0060", "1000", "348", "bounded")
+    assert row["time"].endswith("ms") and "…" in row["time"]
+    assert state["setpoint"] is None and state["rig"] is None and state["solver"] is None
+
+    make.journal(results, end=False)
+    make.put(results.folder / "logs" / "x.json", {})
+    (results.folder / "logs" / "solver.log").write_text(
+        '{"event": "step", "point": "a1000-p0060", "text": "Re 348: Newton 2"}\nsome library: hello\n'
+    )
+    state = json.loads(ask(port, "/state.json")[2])
+    assert state["solver"]["text"] == "a1000-p0060 Re 348: Newton 2"
+    rig = state["rig"]
+    assert rig["state"] == "running" and rig["simulated"]
+    assert [(pump["role"], pump["rate"], pump["left"]) for pump in rig["pumps"]] == [
+        ("antisolvent", "5000", "48.8"), ("precursor", "60.0", "50.0"),
+    ]  # fmt: skip
+    assert rig["share"] == pytest.approx(0.9) and "look" in rig["lines"][-1]
+
+
+def test_a_silent_run_is_not_called_running(case: Case, results: Results, make: Any) -> None:
+    path = make.journal(results, end=False)
+    old = time.time() - 60
+    os.utime(path, (old, old))
+    assert dashboard.state(case, "coarse", results)["rig"]["state"] == "cut off, or stuck"
+    path.unlink()
+    make.journal(results)
+    rig = dashboard.state(case, "coarse", results)["rig"]
+    assert rig["state"] == "completed"
+    assert [(pump["rate"], pump["stopped"]) for pump in rig["pumps"]] == [("0", True), ("0", True)]
+
+
+def test_damaged_files_are_a_problem_of_their_part_only(case: Case, results: Results, make: Any) -> None:
+    make.solve(case, results, None)
+    results.setpoint.write_text("{")
+    (results.mesh / "quality.json").write_text("[]")
+    make.put(results.rig / "a.jsonl", {"event": "begin", "plan": {"supply": [3]}})
+    state = dashboard.state(case, "coarse", results)
+    assert "damaged" in state["setpoint"]["problem"] and str(results.folder) not in state["setpoint"]["problem"]
+    assert "problem" in state["rig"]
+    assert state["campaign"]["counts"] == {"outdated": 10}
+    json.dumps(state, allow_nan=False)
+
+
+@pytest.mark.parametrize(("path", "method", "host", "status"), [
+    ("/etc/passwd", "GET", None, 404), ("/../case.toml", "GET", None, 404), ("/", "POST", None, 501),
+    ("/state.json", "GET", "example.org:80", 403), ("/", "GET", "example.org", 403), ("/", "PUT", None, 501),
+])  # fmt: skip
+def test_nothing_else_is_answered(port: int, path: str, method: str, host: str | None, status: int) -> None:
+    assert ask(port, path, method, host)[0] == status
+
+
+def test_it_listens_on_this_machine_only(port: int) -> None:
+    with socket.socket() as other, pytest.raises(OSError):
+        other.connect((socket.gethostbyname(socket.gethostname()), port)) if not socket.gethostbyname(
+            socket.gethostname()
+        ).startswith("127.") else other.connect(("127.0.0.2", port))
+
+
+def test_a_port_in_use_or_out_of_range_is_bad_input(case: Case, results: Results, port: int) -> None:
+    with pytest.raises(BadInput, match=f"port {port} is in use") as refused:
+        dashboard.serve(case, "coarse", results, port, lambda address: None)
+    assert "--port" in refused.value.remedy
+    for wrong in (-1, 65536):
+        with pytest.raises(BadInput, match="not a port"):
+            dashboard.serve(case, "coarse", results, wrong, lambda address: None)
+    with pytest.raises(BadInput, match="no level"):
+        dashboard.serve(case, "finest", results, 0, lambda address: None)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT])
+def test_ctrl_c_ends_it(case: Case, results: Results, tmp_path: Path, number: int) -> None:
+    program = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from pathlib import Path\nfrom twin.case import Results, load\nfrom twin.view import serve\n"
+        f"serve(load({str(case.folder)!r}), 'coarse', Results(Path({str(results.folder)!r})), 0,"
+        " lambda address: print(address, flush=True))\nprint('ended')\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(Path(twin.__file__).parents[1])}
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        assert process.stdout is not None
+        address = process.stdout.readline().strip()
+        assert address.startswith("http://127.0.0.1:")
+        assert ask(int(address.rstrip("/").rpartition(":")[2]), "/state.json")[0] == 200
+        process.send_signal(number)
+        out, errors = process.communicate(timeout=10)
+    assert (process.returncode, out, errors) == (0, "ended\n", "")
