@@ -128,7 +128,8 @@ def small_draw(connector, level):
     """A mesh that is made at once, in the place of the real one."""
     from twin.meshing.recipe import draw
 
-    draw(connector.model_copy(update={"arm_bores": 1.5, "outlet_bores": 1}), level.model_copy(update={"wall_size": 0.4}))
+    small = connector.model_copy(update={"arm_bores": 1.5, "outlet_bores": 1})
+    draw(small, level.model_copy(update={"wall_size": 0.4}))
 
 
 @pytest.mark.field

@@ -103,7 +103,8 @@ class Surrogate:
         """Every target at a point, by name.
 
         The band combines the 90 % band of the surrogate (its standard deviation times the leave-one-out factor) and
-        the bracket of the campaign's own numbers (of a pressure drop, its discretization error) in quadrature, on the scale of `forward`. Raises as `check`.
+        the bracket of the campaign's own numbers (of a pressure drop, its discretization error) in quadrature, on the
+        scale of `forward`. Raises as `check`.
         """
         self.check(point)
         answer: dict[Target, Estimate] = {}
