@@ -190,7 +190,7 @@ def test_what_comes_from_files_is_escaped(case: Case, results: Results, make: An
 
 
 def copied(whole: Results, tmp_path: Path, keep: str = "") -> Results:
-    """A copy without what takes long to show: the model, unless `keep` is "product", the pictures, unless "pictures"."""
+    """A copy without what takes long to show, the model and the pictures, but for the one that is to be kept."""
     results = Results(tmp_path / "coarse")
     shutil.copytree(whole.folder, results.folder)
     if keep != "product":

@@ -23,6 +23,7 @@ from twin.case import Case, Results, load
 from twin.errors import TwinError
 from twin.fem import storage
 from twin.fem.domain import Domain, read_domain
+from twin.fem.parallel import collect_in_step
 from twin.files import read_json, write_json
 from twin.flow import FlowSolution, SteadySolver
 from twin.junction import groups
@@ -76,6 +77,7 @@ class Worker:
 
     def solve(self, point: OperatingPoint) -> None:
         """Solves one point and writes its record, or the reason why it has no numbers."""
+        collect_in_step()
         self._point = point.name
         began = time.perf_counter()
         record = heading(self.case, point)
@@ -151,6 +153,7 @@ def run(job: dict[str, Any], comm: MPI.Comm) -> None:
 def main() -> None:
     """Runs the job file of the command line; any error that is not a point's own ends all ranks."""
     comm = MPI.COMM_WORLD
+    collect_in_step()
     try:
         run(read_json(Path(sys.argv[1])), comm)
     except TwinError as error:

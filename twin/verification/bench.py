@@ -15,9 +15,11 @@ from twin.errors import TwinError
 _PROGRAM = """
 import json, time
 from mpi4py import MPI
+from twin.fem.parallel import collect_in_step
 from twin.flow import SteadySolver
 from twin.verification.flow import small_connector, small_domain
 comm = MPI.COMM_WORLD
+collect_in_step()
 domain = small_domain(small_connector(), 0.11, 0.14, comm)
 solver = SteadySolver(domain)
 solver.solve(50.0, 0.1)  # compiles the forms
