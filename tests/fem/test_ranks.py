@@ -98,3 +98,16 @@ def test_an_interrupt_ends_the_ranks_and_keeps_what_was_finished(case, runs, tmp
     assert left == ""
     for record in (tmp_path / "liang2023" / "coarse" / "points").glob("*/*"):
         assert not record.name.startswith(".")
+
+
+def test_garbage_is_collected_in_step():
+    """No rank may collect by itself: it would destroy PETSc objects, and their communicator, alone."""
+    import gc
+
+    from twin.fem.parallel import collect_in_step
+
+    try:
+        collect_in_step()
+        assert not gc.isenabled()
+    finally:
+        gc.enable()

@@ -7,6 +7,7 @@ import pytest
 from matplotlib.image import imread
 
 from twin.case import Case, Results
+from twin.case.schema import Junction
 from twin.errors import BadInput, Missing, TwinError
 from twin.view import draw_pictures, scenes
 from twin.view.render import boundary_parts, inlet_seeds, load, middle_plane, mirrored
@@ -74,6 +75,13 @@ def test_what_is_not_there_can_not_be_drawn(case: Case, results: Results, grid: 
     (results.point(POINT) / "fields.vtu").unlink()
     with pytest.raises(Missing, match=r"fields\.vtu"):
         draw_pictures(case, "coarse", results, [POINT])
+
+
+def test_a_mesh_of_the_users_own_is_drawn_as_it_is(case: Case, results: Results, grid: Any, make: Any) -> None:
+    own = case.model_copy(update={"junction": Junction(mesh="own.msh", bore="1 mm")})
+    make.solve(own, results, grid)
+    shown = [picture.kind for picture in pictures(own, "coarse", results, [POINT])]
+    assert shown == ["mesh", "speed", "concentration", "pressure"]
 
 
 def program(path: Path, body: str) -> str:

@@ -23,6 +23,8 @@ from twin.view.stages import PointState, mesh_quality, notable, point_states
 
 #: Kinds of pictures of a point, in the order in which they tell the story.
 KINDS = ("speed", "concentration", "sections", "streamlines", "pressure")
+#: These need to know where the arms and the outlet are, which a mesh of the user's own does not say.
+_KNOWN_AXES = ("sections", "streamlines")
 _PATIENCE_S = 180.0  # for a picture
 _REMEDY = "twin doctor names the rendering back end and what it lacks; everything but the pictures works without"
 
@@ -66,7 +68,7 @@ def pictures(
     states = _chosen(point_states(case, level, results), points)
     jobs = [_mesh_job(case, level, results)]
     jobs += [_point_job(case, results, state, kind) for state in states for kind in KINDS]
-    jobs = [(picture, task) for picture, task in jobs if task["arms"] or picture.kind != "streamlines"]
+    jobs = [(picture, task) for picture, task in jobs if task["arms"] or picture.kind not in _KNOWN_AXES]
     known = _known(results)
     stale = [task for picture, task in jobs if not _fresh(task, known)]
     if stale:
