@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,8 +14,7 @@ from twin.case.load import load_expected
 from twin.crystal.parameters import LIGANDS, Ligand
 from twin.errors import BadInput, TwinError
 from twin.estimate import Estimate
-from twin.junction import find_connector
-from twin.liquids import LIQUIDS
+from twin.junction import groups
 from twin.operating import OperatingPoint
 from twin.process.data import condition_points, datum, split
 from twin.process.model import OUTPUTS, ProcessModel
@@ -66,20 +64,10 @@ def compare(model: ProcessModel, case: Case, expected: list[ExpectedValue] | Non
     return rows
 
 
-def reynolds(case: Case, point: OperatingPoint) -> float:
-    """Re = 4 Q/(π d ν) of the outlet with the antisolvent's viscosity; Q total in m³/s, bore d in m, ν in m²/s."""
-    junction = case.junction
-    bore = junction.bore if junction.connector is None else find_connector(junction.connector, case.folder).bore
-    if bore is None:
-        raise BadInput("the case names no bore", "give the bore in its [junction]")
-    viscosity = LIQUIDS[case.liquids.antisolvent].kinematic_viscosity_m2_s(point.temperature_k)
-    return 4.0 * point.total_m3_s / (math.pi * bore * viscosity)
-
-
 def _row(model: ProcessModel, case: Case, value: ExpectedValue, output: str, ligand: str) -> Row:
     points = condition_points(case, value.condition)
     if output == "reynolds":
-        number = reynolds(case, points[0])
+        number = groups(case, points[0]).reynolds
         return _number(value, output, "", [Estimate(number, number, number, "", "calibrated")], fitted=False)
     if output not in OUTPUTS:
         raise BadInput(f"{output} is not an output of the model")
