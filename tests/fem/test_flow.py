@@ -5,7 +5,7 @@ from mpi4py import MPI
 from twin.errors import NotConverged
 from twin.fem import storage
 from twin.flow import SteadySolver, steady
-from twin.verification.flow import checks
+from twin.verification.flow import checks, streams
 
 pytestmark = pytest.mark.field
 
@@ -21,7 +21,7 @@ def test_a_stored_field_is_a_solution_when_it_is_read_back(small, tmp_path):
     pressure = storage.nodal(domain, storage.quadratic(domain, solution.pressure))
     solver = SteadySolver(domain)
     solver.start_from_nodal(velocity, pressure, 100.0)
-    again = solver.solve(100.0, 0.06)
+    again = solver.solve(100.0, streams(domain, 0.06))
     assert again.iterations <= 1
     assert again.pressure_drop["antisolvent"] == pytest.approx(solution.pressure_drop["antisolvent"], rel=1e-9)
 
@@ -34,7 +34,7 @@ def test_marching_reaches_the_same_state_as_newton(small, monkeypatch):
         raise NotConverged("Newton is switched off")
 
     monkeypatch.setattr(solver, "_continue_to", refuse)
-    marched = solver.solve(100.0, 0.06)
+    marched = solver.solve(100.0, streams(domain, 0.06))
     assert marched.status == "marched" and solution.status == "steady"
     assert marched.pressure_drop["antisolvent"] == pytest.approx(solution.pressure_drop["antisolvent"], rel=1e-7)
 
@@ -44,7 +44,7 @@ def test_what_does_not_converge_is_an_error_in_words(small, monkeypatch):
     monkeypatch.setattr(steady, "TOLERANCE", 0.0)
     monkeypatch.setattr(steady, "MOST_MARCH", 3)
     with pytest.raises(NotConverged, match="no steady flow was found at Re 100") as caught:
-        SteadySolver(domain).solve(100.0, 0.06)
+        SteadySolver(domain).solve(100.0, streams(domain, 0.06))
     assert "finer level" in caught.value.remedy
 
 
@@ -52,7 +52,7 @@ def test_flow_ratios_mirror(small):
     """The Y is symmetric in its arms: exchanging the shares exchanges the pressure drops."""
     domain, _ = small
     solver = SteadySolver(domain)
-    one, other = solver.solve(50.0, 0.25), solver.solve(50.0, 0.75)
+    one, other = solver.solve(50.0, streams(domain, 0.25)), solver.solve(50.0, streams(domain, 0.75))
     assert one.pressure_drop["antisolvent"] == pytest.approx(other.pressure_drop["precursor"], rel=2e-2)
     assert one.pressure_drop["precursor"] == pytest.approx(other.pressure_drop["antisolvent"], rel=2e-2)
 

@@ -25,7 +25,7 @@ from twin.fem import storage
 from twin.fem.domain import Domain, read_domain
 from twin.fem.parallel import collect_in_step
 from twin.files import read_json, write_json
-from twin.flow import FlowSolution, SteadySolver
+from twin.flow import FlowSolution, SteadySolver, shared_flows
 from twin.junction import groups
 from twin.mixing import mixing_along
 from twin.operating import OperatingPoint
@@ -40,7 +40,7 @@ class Worker:
         self.case, self.level, self.results, self.mesh_hash, self.comm = case, level, results, mesh_hash, comm
         self.domain: Domain = read_domain(results.mesh / "junction.msh", comm)
         self._point = ""
-        self.flow = SteadySolver(self.domain, lambda line: self.tell("step", text=line))
+        self.flow = SteadySolver(self.domain, watch=lambda line: self.tell("step", text=line))
         self.transport = Transport(self.domain)
 
     def tell(self, kind: str, **more: Any) -> None:
@@ -101,7 +101,9 @@ class Worker:
     def _numbers(self, point: OperatingPoint) -> dict[str, Any]:
         clock = [time.perf_counter()]
         group = groups(self.case, point)
-        flow = self.flow.solve(group.reynolds, group.precursor_fraction)
+        share = group.precursor_fraction
+        flows = shared_flows(self.domain, {"antisolvent": 1 - share, "precursor": share})
+        flow = self.flow.solve(group.reynolds, flows)
         clock.append(time.perf_counter())
         self.tell("step", text="removing the divergence")
         velocity = divergence_free(self.domain, flow.velocity)

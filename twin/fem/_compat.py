@@ -14,17 +14,17 @@ from mpi4py import MPI
 VERSION = tuple(int(part) for part in dolfinx.__version__.split(".")[:2])
 
 
-def mesh_from_gmsh(model: Any, comm: MPI.Comm) -> tuple[dmesh.Mesh, dmesh.MeshTags]:
+def mesh_from_gmsh(model: Any, comm: MPI.Comm, dim: int) -> tuple[dmesh.Mesh, dmesh.MeshTags]:
     """The mesh and its facet tags from a Gmsh model that lives on rank 0; facets are shared between neighbours."""
     partitioner = dmesh.create_cell_partitioner(dmesh.GhostMode.shared_facet)
     if VERSION < (0, 10):
         from dolfinx.io import gmshio
 
-        mesh, _, facets = gmshio.model_to_mesh(model, comm, 0, gdim=3, partitioner=partitioner)
+        mesh, _, facets = gmshio.model_to_mesh(model, comm, 0, gdim=dim, partitioner=partitioner)
         return mesh, facets
     from dolfinx.io import gmsh as gmsh_io
 
-    data = gmsh_io.model_to_mesh(model, comm, 0, gdim=3, partitioner=partitioner)
+    data = gmsh_io.model_to_mesh(model, comm, 0, gdim=dim, partitioner=partitioner)
     return data.mesh, data.facet_tags
 
 
@@ -55,3 +55,8 @@ def zero_entries(vector: Any) -> None:
     """Sets a ghosted PETSc vector to zero, its ghosts included."""
     with vector.localForm() as local:
         local.set(0.0)
+
+
+def submesh(mesh: dmesh.Mesh, dim: int, entities: np.ndarray) -> dmesh.Mesh:
+    """The mesh of some entities of a mesh."""
+    return dmesh.create_submesh(mesh, dim, entities)[0]

@@ -26,6 +26,11 @@ class Domain:
     tags: dict[str, int]
 
     @property
+    def dim(self) -> int:
+        """2 or 3."""
+        return self.mesh.topology.dim
+
+    @property
     def comm(self) -> MPI.Comm:
         """The communicator of the mesh."""
         return self.mesh.comm
@@ -54,7 +59,7 @@ class Domain:
     def _over(self, kind: str, name: str, degree: int) -> ufl.Measure:
         # Every boundary gets the same number, 1, so that one compiled form serves them all.
         facets = self.facets.find(self.tag(name))
-        marked = dmesh.meshtags(self.mesh, 2, facets, np.ones_like(facets))
+        marked = dmesh.meshtags(self.mesh, self.dim - 1, facets, np.ones_like(facets))
         return ufl.Measure(kind, self.mesh, subdomain_data=marked, metadata={"quadrature_degree": degree})(1)
 
     def dx(self, degree: int = 4) -> ufl.Measure:
@@ -63,7 +68,22 @@ class Domain:
 
     def dofs(self, space: fem.FunctionSpace | tuple[fem.FunctionSpace, fem.FunctionSpace], name: str) -> np.ndarray:
         """The degrees of freedom on a boundary."""
-        return fem.locate_dofs_topological(space, 2, self.facets.find(self.tag(name)))
+        return fem.locate_dofs_topological(space, self.dim - 1, self.facets.find(self.tag(name)))
+
+    def area(self, name: str) -> float:
+        """The area of an exterior boundary in bore², or its length in 2-D."""
+        return self.integral(fem.Constant(self.mesh, 1.0) * self.ds(name))
+
+    def normal(self, name: str) -> np.ndarray:
+        """The mean outward unit normal of an exterior boundary, (dim,)."""
+        n, ds = ufl.FacetNormal(self.mesh), self.ds(name)
+        mean = np.array([self.integral(n[i] * ds) for i in range(self.dim)])
+        return mean / np.linalg.norm(mean)
+
+    def centre(self, name: str) -> np.ndarray:
+        """The centroid of an exterior boundary in bores, (dim,)."""
+        x, ds = ufl.SpatialCoordinate(self.mesh), self.ds(name)
+        return np.array([self.integral(x[i] * ds) for i in range(self.dim)]) / self.area(name)
 
     def integral(self, form: ufl.Form) -> float:
         """A scalar form, assembled over all ranks."""
@@ -73,21 +93,23 @@ class Domain:
 
 def read_domain(path: Path, comm: MPI.Comm) -> Domain:
     """The mesh of `twin.meshing` on the ranks of `comm`. Every rank raises the same error, or none."""
-    problem, tags = None, None
+    problem, tags, dim = None, None, 3
     if comm.rank == 0:
         gmsh.initialize(interruptible=False)
         gmsh.option.setNumber("General.Terminal", 0)
         try:
             gmsh.open(str(path))
-            groups = gmsh.model.getPhysicalGroups(2)
-            tags = {gmsh.model.getPhysicalName(2, group): int(group) for _, group in groups}
+            dim = gmsh.model.getDimension()
+            groups = gmsh.model.getPhysicalGroups(dim - 1)
+            tags = {gmsh.model.getPhysicalName(dim - 1, group): int(group) for _, group in groups}
         except Exception as error:  # noqa: BLE001 (Gmsh raises bare Exceptions)
             problem = str(error)
     problem = comm.bcast(problem)
     if problem is not None:
         raise BadInput(f"can't read the mesh {path}: {problem}", "remove its folder and run twin mesh again")
-    mesh, facets = _compat.mesh_from_gmsh(gmsh.model, comm)
+    dim = comm.bcast(dim)
+    mesh, facets = _compat.mesh_from_gmsh(gmsh.model, comm, dim)
     if comm.rank == 0:
         gmsh.finalize()
-    mesh.topology.create_connectivity(2, 3)
+    mesh.topology.create_connectivity(dim - 1, dim)
     return Domain(mesh, facets, comm.bcast(tags))

@@ -17,7 +17,7 @@ from twin.files import whole
 
 
 def nodal(domain: Domain, function: fem.Function) -> np.ndarray | None:
-    """The values of a continuous second-degree function at all nodes, (nodes,) or (nodes, 3), on rank 0 only."""
+    """The values of a continuous second-degree function at all nodes, (nodes,) or (nodes, dim), on rank 0 only."""
     width = function.function_space.dofmap.bs
     values = function.x.array.reshape(-1, width)
     local = np.zeros((len(_global_nodes(domain)), width))
@@ -55,7 +55,7 @@ def smoothed(domain: Domain, function: fem.Function) -> fem.Function:
     pieces = fem.Function(broken)
     pieces.interpolate(function)
     total, count = fem.Function(continuous), fem.Function(continuous)
-    owned_cells = domain.mesh.topology.index_map(3).size_local
+    owned_cells = domain.mesh.topology.index_map(domain.dim).size_local
     dofs = continuous.dofmap.list[:owned_cells].ravel()
     np.add.at(total.x.array, dofs, pieces.x.array[broken.dofmap.list[:owned_cells].ravel()])
     np.add.at(count.x.array, dofs, 1.0)

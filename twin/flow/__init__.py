@@ -1,7 +1,6 @@
-"""Laminar flow in bore and bulk-velocity units: lengths in bores, velocities in the outlet's mean velocity U,
-pressures in ρU². One solution then serves every liquid with the same Reynolds number and flow ratio.
-"""
+"""Laminar flow of any domain with named boundaries, in units of a bore and a bulk velocity."""
 
+from twin.flow.boundaries import Boundaries, shared_flows
 from twin.flow.steady import FlowSolution, SteadySolver
 
-__all__ = ["FlowSolution", "SteadySolver"]
+__all__ = ["Boundaries", "FlowSolution", "SteadySolver", "shared_flows"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import basix.ufl
@@ -12,32 +12,33 @@ from dolfinx import fem
 from dolfinx.fem import petsc
 from petsc4py import PETSc
 
-from twin.errors import NotConverged
+from twin.errors import BadInput, NotConverged
 from twin.fem import _compat
 from twin.fem.domain import Domain
 from twin.fem.forms import compiled
 from twin.fem.linear import DirectSolver
 from twin.fem.storage import from_nodal
+from twin.flow.boundaries import Boundaries, mirror_axis
+from twin.flow.inlets import unit_inflow
+from twin.flow.momentum import Fluid, momentum
 
 TOLERANCE = 1e-8  # of the residual, relative to that of the boundary data alone
 MOST_NEWTON = 12
 MOST_MARCH = 60
-QUADRATURE = 4
-STREAMLINE = 0.5  # of the streamline-diffusion time; the usual size for second-degree elements
-GRAD_DIV = 0.1
-INLETS = ("antisolvent", "precursor")
-
 Watch = Callable[[str], None]
 
 
 @dataclass
 class FlowSolution:
-    """A converged field: velocity in U, pressure in ρU², with how it was reached."""
+    """A converged field: velocity in U, pressure in ρU², the volume flows of the inlets, and how it was reached.
+
+    `pressure_drop` is the mean pressure of an inlet over that of the outlets, in ρU².
+    """
 
     velocity: fem.Function
     pressure: fem.Function
     reynolds: float
-    precursor_share: float
+    flows: Mapping[str, float]
     status: str
     residual: float
     iterations: int
@@ -45,13 +46,18 @@ class FlowSolution:
 
 
 class SteadySolver:
-    """Solves one junction at any number of operating points, each from the nearest one before it."""
+    """Solves one domain at any number of operating points, each from the one before it.
 
-    def __init__(self, domain: Domain, watch: Watch = lambda line: None) -> None:
+    Lengths are in bores, velocities in U, pressures in ρU². Without `boundaries` they are those of a connector.
+    """
+
+    def __init__(self, domain: Domain, boundaries: Boundaries | None = None, watch: Watch = lambda line: None) -> None:
         self.domain = domain
+        self.boundaries = boundaries or Boundaries.of_junction(domain)
+        self.boundaries.check(domain)
         self._watch = watch
         cell = domain.mesh.basix_cell()
-        velocity = basix.ufl.element("Lagrange", cell, 2, shape=(3,))
+        velocity = basix.ufl.element("Lagrange", cell, 2, shape=(domain.dim,))
         pressure = basix.ufl.element("Lagrange", cell, 1)
         self._space = fem.functionspace(domain.mesh, basix.ufl.mixed_element([velocity, pressure]))
         self._velocities, self._velocity_map = self._space.sub(0).collapse()
@@ -61,8 +67,10 @@ class SteadySolver:
         self._before = fem.Function(self._velocities)
         self._viscosity = fem.Constant(domain.mesh, 1.0)
         self._inertia = fem.Constant(domain.mesh, 0.0)
-        self._inlet = {name: fem.Function(self._velocities) for name in INLETS}
-        self._profiles = {name: self._unit_profile(name) for name in INLETS}
+        self._profiles = {
+            name: unit_inflow(domain, self._velocities, self.boundaries, name) for name in self.boundaries.inlets
+        }
+        self._inflow = fem.Function(self._velocities)
         self._conditions = self._boundary_conditions()
         self._residual, self._jacobian = self._forms()
         self._matrix: PETSc.Mat | None = None
@@ -70,13 +78,13 @@ class SteadySolver:
         self._reached = 0.0  # the Reynolds number of the state; 0 is rest
         self._iterations = 0
 
-    def solve(self, reynolds: float, precursor_share: float) -> FlowSolution:
-        """The steady flow at a Reynolds number with this share of the precursor in the outlet's flow.
+    def solve(self, reynolds: float, flows: Mapping[str, float]) -> FlowSolution:
+        """The steady flow at Re = U·bore/ν with these volume flows of the inlets, in U·bore² (in 2-D U·bore).
 
-        Starts from the state of the last call. Raises `NotConverged` where neither Newton nor marching gets there.
+        The flows are those of the part that is meshed, so of one half where a mirror plane cuts the junction. Starts from the state of the last call. Raises `NotConverged` where neither Newton nor marching gets there.
         """
         self._iterations = 0
-        self._set_inlets(precursor_share)
+        self._set_inlets(flows)
         began = self._state.x.array.copy()
         try:
             status, residual = "steady", self._continue_to(reynolds)
@@ -86,11 +94,11 @@ class SteadySolver:
             status, residual = "marched", self._march(reynolds)
             self._reached = reynolds
         velocity, pressure = self._state.sub(0).collapse(), self._state.sub(1).collapse()
-        drops = {name: self._pressure_drop(pressure, name) for name in INLETS}
-        return FlowSolution(velocity, pressure, reynolds, precursor_share, status, residual, self._iterations, drops)
+        drops = {name: self._pressure_drop(pressure, name) for name in self.boundaries.inlets}
+        return FlowSolution(velocity, pressure, reynolds, dict(flows), status, residual, self._iterations, drops)
 
     def start_from_nodal(self, velocity: np.ndarray, pressure: np.ndarray, reynolds: float) -> None:
-        """Takes the nodal values of an earlier solution, (nodes, 3) and (nodes,), as the start of the next `solve`."""
+        """Takes the nodal values of an earlier solution, (nodes, dim) and (nodes,), as the start of the next `solve`."""
         fields = fem.Function(self._velocities), fem.Function(self._quadratic_pressures)
         for values, function in zip((velocity, pressure), fields, strict=True):
             from_nodal(self.domain, values, function)
@@ -110,94 +118,46 @@ class SteadySolver:
     def _forms(self) -> tuple[fem.Form, fem.Form]:
         u, p = ufl.split(self._state)
         v, q = ufl.TestFunctions(self._space)
-        dx = self.domain.dx(QUADRATURE)
-        nu = self._viscosity
-        convection = ufl.dot(ufl.grad(u), u)
-        galerkin = (
-            ufl.inner(self._inertia * (u - self._before) + convection, v)
-            + nu * ufl.inner(ufl.grad(u), ufl.grad(v))
-            - p * ufl.div(v)
-            - q * ufl.div(u)
+        change = self._inertia * (u - self._before)
+        residual = momentum(
+            self.domain, self.boundaries, u, p, v, q, Fluid(self._viscosity), change, rate=self._inertia
         )
-        # Streamline diffusion of the whole momentum residual: it vanishes with it, so the order is kept, and a mesh
-        # that is too coarse for the shear layers at high Re no longer rings. Grad-div keeps mass cell by cell.
-        strong = self._inertia * (u - self._before) + convection - nu * ufl.div(ufl.grad(u)) + ufl.grad(p)
-        h = (2**0.5 * abs(ufl.JacobianDeterminant(self.domain.mesh))) ** (1 / 3)
-        speed2 = ufl.dot(u, u)
-        rates = 4 * speed2 / h**2 + (36 * nu / h**2) ** 2 + 4 * self._inertia**2
-        tau = STREAMLINE / ufl.sqrt(rates)
-        stabilised = tau * ufl.inner(strong, ufl.dot(ufl.grad(v), u)) + GRAD_DIV * ufl.div(u) * ufl.div(v)
-        residual = (galerkin + stabilised) * dx
         return compiled(residual), compiled(ufl.derivative(residual, self._state))
 
     def _boundary_conditions(self) -> list[fem.DirichletBC]:
-        spaces = (self._space.sub(0), self._velocities)
-        at_rest = fem.Function(self._velocities)
+        domain, whole = self.domain, self._space.sub(0)
+        spaces = (whole, self._velocities)
         conditions = [
-            fem.dirichletbc(self._inlet[name], self.domain.dofs(spaces, name), self._space.sub(0)) for name in INLETS
+            fem.dirichletbc(self._inflow, domain.dofs(spaces, name), whole) for name in self.boundaries.inlets
         ]
-        if "symmetry" in self.domain.tags:
-            # The mirror plane is y = 0: no flow through it, no shear on it.
-            normal = self._space.sub(0).sub(1)
+        for name in self.boundaries.mirrors:
+            # No flow through the plane, no shear on it. Its normal is that of a coordinate plane.
+            axis = mirror_axis(domain, name)
+            normal = whole.sub(axis)
             zero = fem.Function(normal.collapse()[0])
-            dofs = self.domain.dofs((normal, zero.function_space), "symmetry")
+            dofs = domain.dofs((normal, zero.function_space), name)
             conditions.append(fem.dirichletbc(zero, dofs, normal))
-        # Last, so that at the rim of an inlet the wall wins.
-        conditions.append(fem.dirichletbc(at_rest, self.domain.dofs(spaces, "wall"), self._space.sub(0)))
+        for name, velocity in self.boundaries.walls.items():  # last, so that at the rim of an inlet the wall wins
+            at_wall = fem.Function(self._velocities)
+            for component, value in enumerate(velocity):
+                at_wall.x.array[component :: domain.dim] = value
+            conditions.append(fem.dirichletbc(at_wall, domain.dofs(spaces, name), whole))
         return conditions
 
-    def _unit_profile(self, name: str) -> fem.Function:
-        """Developed flow into a round inlet, scaled to a discrete volume flow of one half or whole bore area·U."""
-        domain = self.domain
-        ds = domain.ds(name, degree=QUADRATURE)
-        one = fem.Constant(domain.mesh, 1.0)
-        area = domain.integral(one * ds)
-        x, n = ufl.SpatialCoordinate(domain.mesh), ufl.FacetNormal(domain.mesh)
-        centre = np.array([domain.integral(x[i] * ds) for i in range(3)]) / area
-        normal = np.array([domain.integral(n[i] * ds) for i in range(3)]) / area
-        if "symmetry" in domain.tags:
-            centre[1] = 0.0
-            area *= 2
-        radius2 = area / np.pi
-
-        def profile(points: np.ndarray) -> np.ndarray:
-            away = points - centre[:, None]
-            away -= normal[:, None] * (normal @ away)
-            speed = np.maximum(0.0, 1 - (away**2).sum(axis=0) / radius2)
-            return -normal[:, None] * speed
-
-        function = fem.Function(self._velocities)
-        facet_cells = fem.locate_dofs_topological(self._velocities, 2, domain.facets.find(domain.tag(name)))
-        whole = fem.Function(self._velocities)
-        whole.interpolate(profile)
-        block = self._velocities.dofmap.index_map_bs
-        for component in range(block):
-            function.x.array[facet_cells * block + component] = whole.x.array[facet_cells * block + component]
-        walls = domain.dofs(self._velocities, "wall")
-        for component in range(block):
-            function.x.array[walls * block + component] = 0.0
-        function.x.scatter_forward()
-        inflow = -domain.integral(ufl.dot(function, n) * ds)
-        function.x.array[:] *= self._bulk_flow() / inflow
-        return function
-
-    def _bulk_flow(self) -> float:
-        """The outlet's volume flow in bore²·U: its area, as its mean velocity is one."""
-        one = fem.Constant(self.domain.mesh, 1.0)
-        return self.domain.integral(one * self.domain.ds("outlet", degree=QUADRATURE))
-
-    def _set_inlets(self, precursor_share: float) -> None:
-        for name, share in (("antisolvent", 1 - precursor_share), ("precursor", precursor_share)):
-            self._inlet[name].x.array[:] = share * self._profiles[name].x.array
+    def _set_inlets(self, flows: Mapping[str, float]) -> None:
+        if missing := [name for name in self.boundaries.inlets if name not in flows]:
+            raise BadInput(f'the inlet "{missing[0]}" has no flow', "give every inlet a rate; 0 closes it")
+        self._inflow.x.array[:] = sum(flows[name] * profile.x.array for name, profile in self._profiles.items())
 
     def _pressure_drop(self, pressure: fem.Function, inlet: str) -> float:
-        """Mean pressure of an inlet over that of the outlet, in ρU²."""
-        one = fem.Constant(self.domain.mesh, 1.0)
-        means = []
-        for name in (inlet, "outlet"):
-            ds = self.domain.ds(name)
-            means.append(self.domain.integral(pressure * ds) / self.domain.integral(one * ds))
-        return means[0] - means[1]
+        """Mean pressure of an inlet over that of the outlets, in ρU²."""
+        domain = self.domain
+        area = {name: domain.area(name) for name in (inlet, *self.boundaries.outlets)}
+        force = {name: domain.integral(pressure * domain.ds(name)) for name in area}
+        after = sum(force[name] for name in self.boundaries.outlets) / sum(
+            area[name] for name in self.boundaries.outlets
+        )
+        return force[inlet] / area[inlet] - after
 
     # -- the iterations ----------------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from mpi4py import MPI
 from twin.case.schema import Level
 from twin.crystal.verification import Check
 from twin.fem.domain import Domain, read_domain
-from twin.flow import FlowSolution, SteadySolver
+from twin.flow import FlowSolution, SteadySolver, shared_flows
 from twin.junction import Connector
 from twin.meshing.build import mesh_connector
 from twin.transport import divergence_free, largest_divergence
@@ -46,10 +46,15 @@ def small_domain(connector: Connector, wall_size: float, core_size: float, comm:
     return domain
 
 
+def streams(domain: Domain, precursor_share: float) -> dict[str, float]:
+    """The flows of a junction's two inlets, by the precursor's share of the whole."""
+    return shared_flows(domain, {"antisolvent": 1 - precursor_share, "precursor": precursor_share})
+
+
 def checks() -> list[Check]:
     """Developed flow in the outlet, conservation of mass, and the divergence that transport sees."""
     domain = small_domain(small_connector(), 0.18, 0.18, MPI.COMM_SELF)
-    solution = SteadySolver(domain).solve(REYNOLDS, 0.1)
+    solution = SteadySolver(domain).solve(REYNOLDS, streams(domain, 0.1))
     gradient = (_mean_pressure(domain, solution, "plane_3") - _mean_pressure(domain, solution, "plane_5")) / 2
     velocity = divergence_free(domain, solution.velocity)
     normal = ufl.FacetNormal(domain.mesh)

@@ -1,0 +1,58 @@
+"""What each named boundary of a domain is to the flow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from twin.errors import BadInput
+from twin.fem.domain import Domain
+
+#: How the fluid enters: as flow that is developed in the shape of its section, with one speed all over, or as measured:
+#: a function of points, (3, n) in bores, that gives the speed into the domain, (n,), in any unit.
+Profile = Literal["developed", "plug"] | Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Boundaries:
+    """Inlets with their profiles, outlets with their pressure in ρU², walls with their velocity in U, mirror planes.
+
+    Boundaries that are none of these (the cut planes inside the fluid) do not matter to the flow.
+    """
+
+    inlets: Mapping[str, Profile]
+    outlets: Mapping[str, float] = field(default_factory=lambda: {"outlet": 0.0})
+    walls: Mapping[str, tuple[float, ...]] = field(default_factory=lambda: {"wall": ()})
+    mirrors: tuple[str, ...] = ()
+
+    @classmethod
+    def of_junction(cls, domain: Domain) -> Boundaries:
+        """Those of the connectors of `meshes/`, by the names that their meshes carry."""
+        inside = ("outlet", "wall", "symmetry", *domain.planes)
+        inlets: dict[str, Profile] = {name: "developed" for name in domain.tags if name not in inside}
+        return cls(inlets, mirrors=("symmetry",) if "symmetry" in domain.tags else ())
+
+    def check(self, domain: Domain) -> None:
+        """Raises `BadInput` for a name that the mesh lacks, and for a problem without an inlet or an outlet."""
+        for name in (*self.inlets, *self.outlets, *self.walls, *self.mirrors):
+            domain.tag(name)
+        if not self.outlets:
+            raise BadInput("no boundary is an outlet", "name one: the pressure needs its level")
+
+
+def mirror_axis(domain: Domain, name: str) -> int:
+    """The coordinate that a mirror plane holds constant; raises `BadInput` for a plane that stands at an angle."""
+    normal = np.abs(domain.normal(name))
+    axis = int(normal.argmax())
+    if normal[axis] < 1 - 1e-6:
+        raise BadInput(f'the mirror plane "{name}" is not square to x, y or z', "turn the mesh, or use the whole one")
+    return axis
+
+
+def shared_flows(domain: Domain, shares: Mapping[str, float]) -> dict[str, float]:
+    """The volume flows in U·bore² of inlets with these shares of a total whose mean velocity in the outlet is U."""
+    total = domain.area("outlet")
+    return {name: share * total for name, share in shares.items()}

@@ -1,0 +1,110 @@
+"""The velocity with which the fluid enters."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import basix.ufl
+import numpy as np
+import ufl
+from dolfinx import fem
+from scipy.spatial import cKDTree
+
+from twin.errors import BadInput
+from twin.fem import _compat
+from twin.fem.domain import Domain
+from twin.fem.linear import solve_linear
+from twin.flow.boundaries import Boundaries, Profile
+
+DEGREE = 4
+
+
+def unit_inflow(domain: Domain, space: fem.FunctionSpace, boundaries: Boundaries, name: str) -> fem.Function:
+    """A velocity that is zero but on one inlet, where it enters along the mean normal with a volume flow of 1.
+
+    `space` is the continuous vector space of second degree. The volume flow is that of the discrete field, so what
+    enters is what was asked for. Raises `BadInput` where the profile lets nothing in.
+    """
+    profile, width = boundaries.inlets[name], domain.dim
+    dofs = domain.dofs(space, name)
+    points = space.tabulate_dof_coordinates()[dofs].T
+    speed = _speed(domain, boundaries, name, profile, points)
+    velocity = fem.Function(space)
+    for component, part in enumerate(domain.normal(name)):
+        velocity.x.array[dofs * width + component] = -part * speed
+    for wall in boundaries.walls:  # at the rim of an inlet the wall wins
+        rim = domain.dofs(space, wall)
+        for component in range(width):
+            velocity.x.array[rim * width + component] = 0.0
+    velocity.x.scatter_forward()
+    inflow = -domain.integral(ufl.dot(velocity, ufl.FacetNormal(domain.mesh)) * domain.ds(name, degree=DEGREE))
+    if not inflow > 0:
+        raise BadInput(f'the profile of the inlet "{name}" lets nothing in', "its speeds must be positive on the whole")
+    velocity.x.array[:] /= inflow
+    return velocity
+
+
+def _speed(domain: Domain, boundaries: Boundaries, name: str, profile: Profile, points: np.ndarray) -> np.ndarray:
+    """The shape of the speed at points of an inlet, (3, n): (n,), in any unit."""
+    if profile == "plug":
+        return np.ones(points.shape[1])
+    if profile == "developed":
+        return _developed(domain, boundaries, name, points)
+    return np.asarray(profile(points))
+
+
+def _developed(domain: Domain, boundaries: Boundaries, name: str, points: np.ndarray) -> np.ndarray:
+    """The solution of −∇²w = 1 in the inlet's section, with w = 0 where the section meets a wall.
+
+    So the profile fits a section of any shape; on a mirror plane, the natural condition is the mirror's.
+    """
+    section = _compat.submesh(domain.mesh, domain.dim - 1, domain.facets.find(domain.tag(name)))
+    space = fem.functionspace(section, basix.ufl.element("Lagrange", section.basix_cell(), 2))
+    walls = _everywhere(domain, np.vstack([_points_on(domain, wall) for wall in boundaries.walls]))
+    near = cKDTree(walls)
+
+    def on_wall(x: np.ndarray) -> np.ndarray:
+        return near.query(x.T)[0] < 1e-8
+
+    rim = fem.locate_dofs_geometrical(space, on_wall)
+    w, v = ufl.TrialFunction(space), ufl.TestFunction(space)
+    dx = ufl.Measure("dx", section, metadata={"quadrature_degree": DEGREE})
+    speed = fem.Function(space)
+    fixed = fem.dirichletbc(fem.Function(space), rim)
+    solve_linear(ufl.inner(ufl.grad(w), ufl.grad(v)) * dx, 1.0 * v * dx, speed, [fixed], f"the profile of {name}")
+    # The section is cut up among the ranks in another way than the domain, so its nodes are found by where they are.
+    owned = space.dofmap.index_map.size_local
+    nodes = _everywhere(domain, space.tabulate_dof_coordinates()[:owned])
+    values = _everywhere(domain, speed.x.array[:owned])
+    distance, nearest = cKDTree(nodes).query(points.T)
+    assert np.all(distance < 1e-8)  # noqa: S101 (the section's nodes are the domain's own)
+    return values[nearest]
+
+
+def _points_on(domain: Domain, name: str) -> np.ndarray:
+    space = fem.functionspace(domain.mesh, basix.ufl.element("Lagrange", domain.mesh.basix_cell(), 2))
+    return space.tabulate_dof_coordinates()[domain.dofs(space, name)]
+
+
+def _everywhere(domain: Domain, values: np.ndarray) -> np.ndarray:
+    return np.concatenate(domain.comm.allgather(values))
+
+
+def table_profile(points: np.ndarray, speeds: np.ndarray) -> Profile:
+    """A measured profile: speeds, (n,), at points, (n, 3) in bores; linear between the nearest of them."""
+    tree = cKDTree(points)
+    neighbours = min(3, len(points))
+
+    def speed(at: np.ndarray) -> np.ndarray:
+        distance, index = tree.query(at.T, k=neighbours)
+        weight = 1 / np.maximum(distance.reshape(at.shape[1], -1), 1e-12)
+        return (weight * speeds[index.reshape(at.shape[1], -1)]).sum(axis=1) / weight.sum(axis=1)
+
+    return speed
+
+
+def history(times: list[float], factors: list[float], at: float) -> float:
+    """A factor on a flow at a time: linear between the given times, constant before and after them."""
+    if any(later <= earlier for earlier, later in pairwise(times)):
+        raise BadInput("the times of an inlet's history do not rise", "sort them, each once")
+    return float(np.interp(at, times, factors))
