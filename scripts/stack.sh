@@ -20,9 +20,11 @@ TWIN_LOCK=$TWIN_REPO/requirements.lock
 # dolfinx with its solvers and MPI, the BLAS that makes MUMPS fast (a minimal root brings the slow reference one), and
 # the shared libraries that the PyPI wheels of Gmsh and VTK load. Gmsh and VTK themselves come from PyPI: Debian's lack
 # the Netgen optimizer and the headless fallback.
+osmesa=(libosmesa6)
+case $TWIN_SUITE in trixie | bookworm) ;; *) osmesa=() ;; esac # Mesa 25 has dropped it; EGL draws without a screen too
 TWIN_PACKAGES=(
   python3-dolfinx-real python3-petsc4py-real python3-mpi4py python3-venv python3-pip libopenblas0-pthread
-  libgl1 libegl1 libosmesa6 libglu1-mesa libxcursor1 libxft2 libxinerama1 libxrender1 libxt6t64 libgomp1
+  libgl1 libegl1 "${osmesa[@]}" libglu1-mesa libxcursor1 libxft2 libxinerama1 libxrender1 libxt6t64 libgomp1
   fonts-dejavu-core ca-certificates git mount
 )
 TWIN_ROOT_OPTIONS=(
@@ -232,6 +234,42 @@ venv_folder() {
   printf '%s/venv-%s-%s\n' "$TWIN_CACHE" "$2" "$( (echo "$TWIN_CACHE"; identity "$1"; cat -- "$TWIN_LOCK") | digest)"
 }
 identity() { if [ -n "$TWIN_ROOT" ]; then echo "$TWIN_ROOT $1"; else echo "$1"; "$1" -VV; fi; }
+
+# ---- OpenFOAM ----------------------------------------------------------------------------------------------------
+
+# Debian's package, and what the root lacks of its dependencies, unpacked beside the root: it runs from any folder.
+make_openfoam() { # make_openfoam SCRATCH
+  local apt=$TWIN_SCRATCH/apt
+  room 1
+  mkdir -p -- "$apt/lists/partial" "$apt/archives/partial" "$1"
+  # apt's state is that of the root, where the host's /var hides it; nothing is written but below the scratch folder.
+  # shellcheck disable=SC2016 # the inner shell expands them
+  quietly "fetching OpenFOAM to compare with (1 minute, 0.5 GB, once)" "${TWIN_ENTER[@]}" sh -ec '
+    apt=$1 tree=$2
+    set -- -y -o Dir::State="$apt" -o Dir::State::status="$TWIN_ROOT/var/lib/dpkg/status" -o Dir::Cache="$apt" \
+      -o Dir::Log="$apt" -o APT::Sandbox::User=root
+    apt-get "$@" update
+    apt-get "$@" --download-only install openfoam
+    for package in "$apt"/archives/*.deb; do dpkg-deb -x "$package" "$tree"; done
+    test -x "$tree/usr/bin/simpleFoam"' - "$apt" "$1"
+}
+
+# Sets TWIN_OPENFOAM where the private root is used, for the comparison of `twin bench`; elsewhere the PATH has OpenFOAM
+# or not. The comparison does without it, so a failure is a note; an interruption is not.
+openfoam() {
+  local folder status=0
+  [ -n "$TWIN_ROOT" ] || return 0
+  folder=$TWIN_CACHE/openfoam-$(printf '%s\n' "$TWIN_ROOT" "$(declare -f make_openfoam)" | digest)
+  trap 'exit 129' HUP; trap 'exit 143' TERM # after the one below has ended: no set-up outlives its caller
+  (build "$folder" make_openfoam) || status=$?
+  trap - HUP TERM
+  case $status in 129 | 130 | 143) exit "$status" ;; esac
+  if [ -d "$folder" ]; then
+    export TWIN_OPENFOAM=$folder
+  else
+    say "note: OpenFOAM can't be had, see above; what compares with it is left out"
+  fi
+}
 
 # ---- all of it ---------------------------------------------------------------------------------------------------
 

@@ -24,6 +24,9 @@ SI = {
     "time": "s",
     "volume": "m^3",
     "pressure": "Pa",
+    "velocity": "m/s",
+    "flow per depth": "m^2/s",
+    "kinematic viscosity": "m^2/s",
 }
 EXAMPLE = {
     "flow": "5000 mL/h",
@@ -37,6 +40,9 @@ EXAMPLE = {
     "time": "36 s",
     "volume": "50 mL",
     "pressure": "200 kPa",
+    "velocity": "0.2 m/s",
+    "flow per depth": "0.082 m^2/s",
+    "kinematic viscosity": "1e-6 m^2/s",
 }
 
 

@@ -1,7 +1,18 @@
 """Runs operating points under MPI, keeps a record of each, and puts them into the campaign table."""
 
+from twin.campaign.flow_case import estimate_error, flow_mesh, flow_state, run_flow
 from twin.campaign.run import Event, run_points
 from twin.campaign.slurm import submit_sweep
 from twin.campaign.table import point_state, write_table
 
-__all__ = ["Event", "point_state", "run_points", "submit_sweep", "write_table"]
+__all__ = [
+    "Event",
+    "estimate_error",
+    "flow_mesh",
+    "flow_state",
+    "point_state",
+    "run_flow",
+    "run_points",
+    "submit_sweep",
+    "write_table",
+]

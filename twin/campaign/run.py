@@ -47,16 +47,18 @@ def run_points(
     points: list[OperatingPoint],
     ranks: int,
     follow: Follow = lambda event: None,
+    allow_high_reynolds: bool = False,
 ) -> None:
     """Solves the points that have no valid record yet, each started from the nearest solved one.
 
-    Raises `BadInput` for a rate that implies turbulence and for an impossible number of ranks, before anything runs.
+    Raises `BadInput` for a rate that implies turbulence (unless that is allowed) and for an impossible number of ranks,
+    before anything runs.
     A point that does not converge is recorded as failed; only an error of the machine itself is raised.
     """
     if ranks < 1:
         raise BadInput(f"{ranks} ranks can't run anything", "give --ranks 1 or more")
     for point in points:
-        _laminar(case, point)
+        check_laminar(groups(case, point).reynolds, point.name, allow_high_reynolds)
     open_points = []
     for point in points:
         if point_state(case, level, results, point, mesh.hash) in ("steady", "marched"):
@@ -66,14 +68,10 @@ def run_points(
     if not open_points:
         return
     open_points = nearest_chain(case, open_points)
-    launcher = shutil.which("mpirun") or shutil.which("mpiexec")
-    if launcher is None:
-        raise TwinError("there is no mpirun", "twin doctor says how to get it")
-    logs = folder(results.folder / "logs")
     write_json(results.folder / "case.json", case.model_dump(mode="json", exclude={"folder"}))
-    job = logs / "job.json"
-    write_json(
-        job,
+    start_workers(
+        "twin.campaign.worker",
+        results,
         {
             "case": str(case.folder.resolve()),
             "level": level,
@@ -81,9 +79,20 @@ def run_points(
             "mesh_hash": mesh.hash,
             "points": [[p.antisolvent_m3_s, p.precursor_m3_s, p.temperature_k] for p in open_points],
         },
+        ranks,
+        follow,
     )
-    command = [launcher, "-n", str(ranks), sys.executable, "-m", "twin.campaign.worker", str(job)]
-    _follow(command, logs / "solver.log", follow)
+
+
+def start_workers(module: str, results: Results, job: dict[str, Any], ranks: int, follow: Follow) -> None:
+    """Runs a worker module on `ranks` ranks with a job, and follows it to its end; its log is `logs/solver.log`."""
+    launcher = shutil.which("mpirun") or shutil.which("mpiexec")
+    if launcher is None:
+        raise TwinError("there is no mpirun", "twin doctor says how to get it")
+    logs = folder(results.folder / "logs")
+    path = logs / "job.json"
+    write_json(path, job)
+    _follow([launcher, "-n", str(ranks), sys.executable, "-m", module, str(path)], logs / "solver.log", follow)
 
 
 def nearest_chain(case: Case, points: list[OperatingPoint]) -> list[OperatingPoint]:
@@ -106,12 +115,12 @@ def nearest_chain(case: Case, points: list[OperatingPoint]) -> list[OperatingPoi
     return chain
 
 
-def _laminar(case: Case, point: OperatingPoint) -> None:
-    reynolds = groups(case, point).reynolds
-    if reynolds > MOST_REYNOLDS:
+def check_laminar(reynolds: float, what: str, allowed: bool = False) -> None:
+    """Raises `BadInput` for a Reynolds number at which the flow may be turbulent, unless that is allowed."""
+    if reynolds > MOST_REYNOLDS and not allowed:
         raise BadInput(
-            f"{point.name} has Re {reynolds:.0f}: the flow may be turbulent, and this solver is laminar",
-            f"stay below Re {MOST_REYNOLDS:.0f}",
+            f"{what} has Re {reynolds:.0f}: the flow may be turbulent, and this solver is laminar",
+            f"stay below Re {MOST_REYNOLDS:.0f}, or say --allow-high-reynolds where the flow is known to be laminar",
         )
 
 

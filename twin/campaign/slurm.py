@@ -14,7 +14,14 @@ from twin.files import folder
 SCRIPT = Path(__file__).parents[2] / "scripts" / "twin"
 
 
-def submit_sweep(case: Case, level: str, results: Results, ranks: int, output: Path | None) -> None:
+def submit_sweep(
+    case: Case,
+    level: str,
+    results: Results,
+    ranks: int,
+    output: Path | None,
+    allow_high_reynolds: bool = False,
+) -> None:
     """Submits `twin sweep` with as many tasks as ranks, and waits until the job has ended.
 
     Finished points are kept whatever becomes of the job, so the same command goes on from there.
@@ -26,6 +33,8 @@ def submit_sweep(case: Case, level: str, results: Results, ranks: int, output: P
     sweep = [str(SCRIPT), "sweep", str(case.folder.resolve()), "--level", level, "--ranks", str(ranks)]
     if output is not None:
         sweep += ["--output", str(output.resolve())]
+    if allow_high_reynolds:
+        sweep.append("--allow-high-reynolds")
     command = [sbatch, "--wait", f"--job-name=twin-{case.name}", f"--ntasks={ranks}", f"--output={log}"]
     done = subprocess.run([*command, "--wrap", shlex.join(sweep)], capture_output=True, text=True, check=False)
     if done.returncode:

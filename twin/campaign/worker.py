@@ -11,6 +11,7 @@ import json
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,14 +40,14 @@ class Worker:
     def __init__(self, case: Case, level: str, results: Results, mesh_hash: str, comm: MPI.Comm) -> None:
         self.case, self.level, self.results, self.mesh_hash, self.comm = case, level, results, mesh_hash, comm
         self.domain: Domain = read_domain(results.mesh / "junction.msh", comm)
-        self._point = ""
+        self.point = ""
         self.flow = SteadySolver(self.domain, watch=lambda line: self.tell("step", text=line))
         self.transport = Transport(self.domain)
 
     def tell(self, kind: str, **more: Any) -> None:
         """Prints an event, on rank 0."""
         if self.comm.rank == 0:
-            sys.stdout.write(json.dumps({"event": kind, "point": self._point, **more}) + "\n")
+            sys.stdout.write(json.dumps({"event": kind, "point": self.point, **more}) + "\n")
             sys.stdout.flush()
 
     def start_near(self, point: OperatingPoint) -> None:
@@ -78,7 +79,7 @@ class Worker:
     def solve(self, point: OperatingPoint) -> None:
         """Solves one point and writes its record, or the reason why it has no numbers."""
         collect_in_step()
-        self._point = point.name
+        self.point = point.name
         began = time.perf_counter()
         record = heading(self.case, point)
         self.tell("start")
@@ -152,12 +153,12 @@ def run(job: dict[str, Any], comm: MPI.Comm) -> None:
         worker.solve(point)
 
 
-def main() -> None:
-    """Runs the job file of the command line; any error that is not a point's own ends all ranks."""
+def serve(work: Callable[[dict[str, Any], MPI.Comm], None]) -> None:
+    """Does `work` with the job file of the command line; any error that is not a point's own ends all ranks."""
     comm = MPI.COMM_WORLD
     collect_in_step()
     try:
-        run(read_json(Path(sys.argv[1])), comm)
+        work(read_json(Path(sys.argv[1])), comm)
     except TwinError as error:
         # Any rank may be the one that met it (the disk is rank 0's); repeated lines are harmless.
         event = {"event": "error", "message": error.message, "remedy": error.remedy, "exit_code": error.exit_code}
@@ -171,4 +172,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    serve(run)

@@ -1,7 +1,8 @@
 """A case folder: `case.toml`, read strictly, with every mistake reported at once."""
 
-from twin.case.load import load, load_expected
+from twin.case.flow import FlowCase
+from twin.case.load import load, load_any, load_expected
 from twin.case.results import Results
 from twin.case.schema import Case, ExpectedValue
 
-__all__ = ["Case", "ExpectedValue", "Results", "load", "load_expected"]
+__all__ = ["Case", "ExpectedValue", "FlowCase", "Results", "load", "load_any", "load_expected"]

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from twin.case.flow import FlowCase
 from twin.case.schema import Case, ExpectedValue
 from twin.errors import BadInput
 
@@ -39,12 +40,24 @@ def validated(model: type[Model], data: dict[str, Any], origin: Path) -> Model:
 
 
 def load(folder: Path | str) -> Case:
-    """The case of a folder."""
+    """The reactor case of a folder; raises `BadInput` for a flow case, which has neither reaction nor rig."""
+    case = load_any(folder)
+    if isinstance(case, FlowCase):
+        raise BadInput(
+            f"{folder} is a flow case: it has no sweeps of two streams, no crystals and no rig",
+            f"use twin mesh, solve, sweep or status {folder}; its fields.vtu opens in ParaView",
+        )
+    return case
+
+
+def load_any(folder: Path | str) -> Case | FlowCase:
+    """The case of a folder: a flow case where its file has a table `[flow]`, else a reactor case."""
     folder = Path(folder)
     if not folder.is_dir():
         raise BadInput(f"there is no case folder {folder}", "give a folder with a case.toml, e.g. cases/liang2023")
     path = folder / "case.toml"
-    return validated(Case, {**read_toml(path), "folder": folder}, path)
+    data = {**read_toml(path), "folder": folder}
+    return validated(FlowCase, data, path) if "flow" in data else validated(Case, data, path)
 
 
 def load_expected(case: Case) -> list[ExpectedValue]:
@@ -75,6 +88,6 @@ def _fields(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
     here: dict[str, Any] = schema
     for part in path:
         here = here.get("properties", {}).get(part) or here.get("additionalProperties") or here.get("items") or {}
-        while "$ref" in here:
-            here = schema["$defs"][here["$ref"].rsplit("/", 1)[-1]]
+        while "$ref" in here or "anyOf" in here:
+            here = here["anyOf"][0] if "anyOf" in here else schema["$defs"][here["$ref"].rsplit("/", 1)[-1]]
     return [name for name in here.get("properties", {}) if name != "folder"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from twin.case.flow import FlowCase
 from twin.case.schema import Case
 
 
@@ -15,7 +16,7 @@ class Results:
     folder: Path
 
     @classmethod
-    def of(cls, case: Case, level: str, output: Path | None = None) -> Results:
+    def of(cls, case: Case | FlowCase, level: str, output: Path | None = None) -> Results:
         """`CASE/results/LEVEL`, or the same below the folder that the user gave."""
         case.level(level)
         return cls((output / case.name if output else case.folder / "results") / level)
@@ -28,6 +29,15 @@ class Results:
     def point(self, name: str) -> Path:
         """The folder of an operating point."""
         return self.folder / "points" / name
+
+    @property
+    def refinement(self) -> Path:
+        """The estimate of the discretization error from all levels of a flow case."""
+        return self.folder.parent / "refinement.json"
+
+    def stability(self, name: str) -> Path:
+        """The verdicts on the steadiness of an operating point."""
+        return self.folder / "stability" / f"{name}.json"
 
     @property
     def campaign(self) -> Path:

@@ -32,7 +32,9 @@ def _quantity(kind: str, positive: bool = True) -> BeforeValidator:
 Flow = Annotated[float, _quantity("flow")]
 Length = Annotated[float, _quantity("length")]
 Temperature = Annotated[float, _quantity("temperature")]
+Position = Annotated[float, _quantity("length", positive=False)]
 Angle = Annotated[float, _quantity("angle")]
+Turn = Annotated[float, _quantity("angle", positive=False)]
 Diffusivity = Annotated[float, _quantity("diffusivity")]
 Concentration = Annotated[float, _quantity("concentration")]
 Volume = Annotated[float, _quantity("volume")]
@@ -47,18 +49,29 @@ class Strict(BaseModel):
 
 
 class Junction(Strict):
-    """Which connector, or which mesh of the user's own (`.msh` with the boundaries of `twin.junction.BOUNDARIES`)."""
+    """Which connector, or which geometry of the user's own: a STEP file, or a `.msh` with named boundaries."""
 
     connector: str | None = None
     mesh: str | None = None
-    bore: Length | None = Field(None, description="of a mesh of the user's own: the length, in m, of its unit")
+    step: str | None = None
+    bore: Length | None = Field(
+        None, description="of a mesh: the length of its unit; of a STEP file: the outlet's bore"
+    )
+    faces: dict[str, tuple[Position, Position, Position]] = Field(
+        default_factory=dict, description="of a STEP file: a point on each boundary that has no label in it"
+    )
 
     @model_validator(mode="after")
     def _one_of_them(self) -> Junction:
-        if (self.connector is None) == (self.mesh is None):
-            raise ValueError("name either a connector of meshes/ or a mesh file")
-        if (self.mesh is not None) != (self.bore is not None):
-            raise ValueError("a mesh file needs the bore, the length of its unit; a connector brings its own")
+        own = self.mesh is not None or self.step is not None
+        if (self.connector, self.mesh, self.step).count(None) != 2:
+            raise ValueError("name either a connector of meshes/, or a mesh file, or a STEP file")
+        if own and self.bore is None:
+            raise ValueError("a file of your own needs the bore, the unit of length of the results")
+        if not own and self.bore is not None:
+            raise ValueError("a connector brings its own bore")
+        if self.faces and self.step is None:
+            raise ValueError("[junction.faces] names the faces of a STEP file")
         return self
 
 
@@ -93,13 +106,29 @@ class Sweep(Strict):
 
 
 class Level(Strict):
-    """A mesh level. Element sizes are in bores; the planes stand at whole bores down the outlet."""
+    """A mesh level. Element sizes are in bores; the planes stand at whole bores down the outlet.
 
-    wall_size: PositiveFloat = Field(description="element size at the walls of the junction", le=0.5)
-    core_size: PositiveFloat = Field(description="element size in the core of the outlet, far downstream", le=0.5)
+    In a section the size grows from `wall_size` at the wall to `core_size` in the middle; around the edges where bores
+    meet it is `crotch_size`. Away from the junction, arms and outlet are built of layers; their thickness grows, within
+    two bores, from the mean size in the section to `stretch` times that.
+    """
+
+    wall_size: PositiveFloat = Field(description="element size at the walls", le=0.5)
+    core_size: PositiveFloat = Field(description="element size in the middle of arms and outlet", le=0.5)
+    crotch_size: PositiveFloat | None = Field(None, description="at the edges where bores meet; else wall_size", le=0.5)
+    stretch: float = Field(3.0, description="length of elements along the bores over their width", ge=1, le=10)
     pressure_error: PositiveFloat = Field(
         0.1, description="relative discretization error of a pressure drop, measured against a finer level", lt=1
     )
+
+    def refined(self, factor: float) -> Level:
+        """The level with every element size divided by `factor`: a family of similar meshes for convergence studies."""
+        if not 0.1 <= factor <= 10:
+            raise BadInput(f"a level can't be refined by {factor:g}", "give a factor from 0.1 to 10; 1.5 or 2 is usual")
+        sizes = {key: value / factor for key, value in self.model_dump().items() if key.endswith("_size") and value}
+        if max(sizes.values()) > 0.5:
+            raise BadInput(f"elements of {max(sizes.values()):.2g} bores are too coarse", "refine by a larger factor")
+        return self.model_copy(update=sizes)
 
 
 class Pump(Strict):
@@ -152,10 +181,16 @@ class Case(Strict):
         return [OperatingPoint(*pair, self.liquids.temperature) for pair in sorted(flows)]
 
     def level(self, name: str) -> Level:
-        """The mesh level of that name."""
-        if name not in self.levels:
-            raise BadInput(f'the case has no level "{name}"', f"choose from {', '.join(self.levels)}")
-        return self.levels[name]
+        """The mesh level of that name; `NAME@1.5` is the level NAME with its element sizes divided by 1.5."""
+        base, refined, factor = name.partition("@")
+        if base not in self.levels:
+            raise BadInput(f'the case has no level "{base}"', f"choose from {', '.join(self.levels)}")
+        if not refined:
+            return self.levels[base]
+        try:
+            return self.levels[base].refined(float(factor))
+        except ValueError:
+            raise BadInput(f'"{factor}" is not a factor', f"write e.g. {base}@1.5: all sizes over 1.5") from None
 
 
 class ExpectedValue(Strict):

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from twin.case import Case, Results, load
+from twin.case import Case, FlowCase, Results, load
 from twin.cli.console import Reporter
 from twin.errors import BadInput, TwinError
 from twin.operating import OperatingPoint
@@ -54,6 +54,13 @@ def add_ranks(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ranks", type=int, help="MPI ranks (default: those of the case)")
 
 
+def add_high_reynolds(parser: argparse.ArgumentParser) -> None:
+    """`--allow-high-reynolds`."""
+    parser.add_argument(
+        "--allow-high-reynolds", action="store_true", help="solve above Re 2000 as well: there too as laminar flow"
+    )
+
+
 def opened(arguments: argparse.Namespace) -> tuple[Case, str, Results]:
     """The case of a command with its level and results."""
     case = load(arguments.case)
@@ -61,7 +68,7 @@ def opened(arguments: argparse.Namespace) -> tuple[Case, str, Results]:
     return case, level, Results.of(case, level, arguments.output)
 
 
-def ranks_of(arguments: argparse.Namespace, case: Case) -> int:
+def ranks_of(arguments: argparse.Namespace, case: Case | FlowCase) -> int:
     """The number of ranks; raises `BadInput` where it is not positive."""
     ranks = case.ranks if arguments.ranks is None else arguments.ranks
     if ranks < 1:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from twin.campaign import Event, point_state, run_points, submit_sweep, write_table
-from twin.case import Case, Results
-from twin.cli.common import add_point, add_ranks, add_verb, need_field_half, opened, point_of, ranks_of
-from twin.cli.console import Bar, Reporter
-from twin.errors import TwinError
+from twin.campaign import point_state, run_points, submit_sweep, write_table
+from twin.case import Case, FlowCase, Results, load_any
+from twin.cli import flow
+from twin.cli.common import add_high_reynolds, add_ranks, add_verb, need_field_half, opened, point_of, ranks_of
+from twin.cli.console import Reporter
+from twin.errors import BadInput, TwinError
 from twin.estimate import Estimate
 from twin.files import folder, read_json
 from twin.operating import OperatingPoint
@@ -26,11 +27,13 @@ def add_verbs(verbs: Any) -> None:
         verbs,
         "solve",
         solve,
-        "solve one operating point: flow, transport, mixing",
-        'twin solve cases/liang2023 --antisolvent "5000 mL/h" --precursor "60 mL/h"',
+        "solve one operating point: flow, transport, mixing; of a flow case, its flow on all meshes",
+        'twin solve cases/liang2023 --antisolvent "5000 mL/h" --precursor "60 mL/h"\n  twin solve cases/cylinder2d',
     )
-    add_point(parser)
+    for role in ("antisolvent", "precursor"):
+        parser.add_argument(f"--{role}", metavar="Q", help='flow with its unit, e.g. "5000 mL/h"; not for a flow case')
     add_ranks(parser)
+    add_high_reynolds(parser)
     parser = add_verb(
         verbs,
         "sweep",
@@ -39,6 +42,7 @@ def add_verbs(verbs: Any) -> None:
         "twin sweep cases/liang2023 --ranks 2",
     )
     add_ranks(parser)
+    add_high_reynolds(parser)
     parser.add_argument("--launcher", choices=["local", "slurm"], default="local", help="where it runs")
     add_verb(verbs, "status", status, "the state of every point of the sweeps", "twin status cases/liang2023")
 
@@ -46,20 +50,27 @@ def add_verbs(verbs: Any) -> None:
 def mesh(arguments: argparse.Namespace, reporter: Reporter) -> Any:
     """`twin mesh`."""
     need_field_half("mesh", "gmsh", "meshio")
+    flow_case = load_any(arguments.case)
+    if isinstance(flow_case, FlowCase):
+        return flow.mesh(flow_case, arguments, reporter)
     case, level, results = opened(arguments)
     made = make_mesh(case, level, results, reporter)
     quality = made.quality
+    kind, unit = {3: ("tetrahedra", "bore³"), 2: ("triangles", "bore²")}[quality.dimension]
     reporter.table(
         f"mesh of {case.name}, level {level} ({'reused' if made.reused else 'built'}, {made.hash})",
         ["figure", "value"],
         [
-            ["cells (second-order tetrahedra)", quality.cells],
+            [f"cells (second-order {kind})", quality.cells],
             ["nodes", quality.nodes],
+            ["validity: least ratio of Jacobians in an element", f"{quality.min_jacobian_ratio:.3f}"],
             ["scaled Jacobian, min / mean", f"{quality.min_scaled_jacobian:.3f} / {quality.mean_scaled_jacobian:.3f}"],
-            ["volume, bore³", quality.volume],
-            ["round sections, largest area error", f"{max(map(abs, quality.section_errors.values()), default=0):.1e}"],
+            [f"volume, {unit}", quality.volume],
+            ["exact sections, largest area error", f"{max(map(abs, quality.section_errors.values()), default=0):.1e}"],
         ],
     )
+    if quality.warning:
+        reporter.say(f"warning: {quality.warning}")
     reporter.say(f"{made.msh}\n{made.vtu}")
     return {"hash": made.hash, "reused": made.reused, "msh": made.msh, "vtu": made.vtu, **quality.as_dict()}
 
@@ -77,9 +88,19 @@ def make_mesh(case: Case, level: str, results: Results, reporter: Reporter) -> M
 def solve(arguments: argparse.Namespace, reporter: Reporter) -> Any:
     """`twin solve`."""
     need_field_half("solve")
+    flow_case = load_any(arguments.case)
+    if isinstance(flow_case, FlowCase):
+        if arguments.antisolvent or arguments.precursor:
+            raise BadInput("a flow case has its rates in its file", "leave out --antisolvent and --precursor")
+        return flow.solve(flow_case, arguments, reporter)
+    if not (arguments.antisolvent and arguments.precursor):
+        raise BadInput(
+            "an operating point needs --antisolvent and --precursor",
+            'e.g. --antisolvent "5000 mL/h" --precursor "60 mL/h"',
+        )
     case, level, results = opened(arguments)
     point, ranks = point_of(arguments, case), ranks_of(arguments, case)
-    run_campaign(case, level, results, [point], ranks, reporter)
+    run_campaign(case, level, results, [point], ranks, reporter, arguments.allow_high_reynolds)
     record = read_json(results.point(point.name) / "record.json")
     if record["status"] == "failed":
         raise TwinError(f"{point.name} failed: {record['reason']}", "use a finer level or lower flows")
@@ -99,15 +120,18 @@ def solve(arguments: argparse.Namespace, reporter: Reporter) -> Any:
 def sweep(arguments: argparse.Namespace, reporter: Reporter) -> Any:
     """`twin sweep`."""
     need_field_half("sweep")
+    flow_case = load_any(arguments.case)
+    if isinstance(flow_case, FlowCase):
+        return flow.sweep(flow_case, arguments, reporter)
     case, level, results = opened(arguments)
     ranks = ranks_of(arguments, case)
     if arguments.launcher == "slurm":
         with reporter.progress("waiting for the Slurm job") as bar:
-            submit_sweep(case, level, results, ranks, arguments.output)
+            submit_sweep(case, level, results, ranks, arguments.output, arguments.allow_high_reynolds)
             bar.advance("the job has ended")
         records = [read_json(results.point(point.name) / "record.json") for point in case.points]
     else:
-        records = run_campaign(case, level, results, case.points, ranks, reporter)
+        records = run_campaign(case, level, results, case.points, ranks, reporter, arguments.allow_high_reynolds)
     show_points(f"{case.name}, level {level}", records, reporter)
     reporter.say(f"{results.campaign}")
     failed = [record["name"] for record in records if record["status"] == "failed"]
@@ -115,24 +139,25 @@ def sweep(arguments: argparse.Namespace, reporter: Reporter) -> Any:
 
 
 def run_campaign(
-    case: Case, level: str, results: Results, points: list[OperatingPoint], ranks: int, reporter: Reporter
+    case: Case,
+    level: str,
+    results: Results,
+    points: list[OperatingPoint],
+    ranks: int,
+    reporter: Reporter,
+    allow_high_reynolds: bool = False,
 ) -> list[dict[str, Any]]:
     """Meshes, solves the points that are open, writes the table; returns the records of the points."""
     folder(results.folder)
     made = make_mesh(case, level, results, reporter)
     with reporter.progress(f"flow and mixing on {ranks} ranks", len(points)) as bar:
-        run_points(case, level, results, made, points, ranks, lambda event: _follow(event, bar))
+        run_points(
+            case, level, results, made, points, ranks, lambda event: flow.follow_events(event, bar), allow_high_reynolds
+        )
     records = [read_json(results.point(point.name) / "record.json") for point in points]
     if any(record["status"] != "failed" for record in records):
         write_table(case, level, results, made.hash)
     return records
-
-
-def _follow(event: Event, bar: Bar) -> None:
-    if event.kind in ("done", "reused"):
-        bar.advance(f"{event.point} {event.status or event.kind}" + (f": {event.text}" if event.text else ""))
-    else:
-        bar.note(f"{event.point} {event.text}")
 
 
 def show_points(title: str, records: list[dict[str, Any]], reporter: Reporter) -> None:
@@ -174,6 +199,9 @@ def show_points(title: str, records: list[dict[str, Any]], reporter: Reporter) -
 
 def status(arguments: argparse.Namespace, reporter: Reporter) -> Any:
     """`twin status`."""
+    flow_case = load_any(arguments.case)
+    if isinstance(flow_case, FlowCase):
+        return flow.status(flow_case, arguments, reporter)
     case, level, results = opened(arguments)
     quality = results.mesh / "quality.json"
     mesh_hash = read_json(quality)["hash"] if quality.exists() else ""

@@ -22,6 +22,7 @@ VERBS = {
     "mesh": "field",
     "solve": "field",
     "sweep": "field",
+    "stability": "stability",
     "status": "field",
     "fit": "lab",
     "predict": "lab",

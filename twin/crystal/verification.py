@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 from scipy.integrate import quad
 
+from twin.check import Check
 from twin.crystal.engulfment import Engulfment
 from twin.crystal.kinetics import Kinetics
 from twin.crystal.moments import ORDERS, evolve
@@ -14,22 +14,6 @@ from twin.crystal.population import CLOSURE, Templates, crystallize
 
 _HULBURT = "Hulburt & Katz, Chem. Eng. Sci. 19 (1964) 555"
 _RANDOLPH = "Randolph & Larson, Theory of Particulate Processes (1988)"
-
-
-@dataclass(frozen=True)
-class Check:
-    """One row: it holds where |computed − reference| ≤ `tolerance` · max(|reference|, 1)."""
-
-    name: str
-    computed: float
-    reference: float
-    tolerance: float
-    source: str
-
-    @property
-    def holds(self) -> bool:
-        """Whether the computed value is within the tolerance."""
-        return abs(self.computed - self.reference) <= self.tolerance * max(abs(self.reference), 1.0)
 
 
 #: Fast kinetics, with which mixing decides the size: 20 nm at a mixing time of 0.1 s.
@@ -117,10 +101,20 @@ def _coupled() -> list[Check]:
         Check("solute and crystal against the feed, OA/OAm", free.closure, 0.0, CLOSURE, "conservation of mass"),
         Check("solute and crystal against the feed, PS", capped.closure, 0.0, CLOSURE, "conservation of mass"),
         Check("conversion of an undersaturated feed", poor.conversion, 0.0, 0.0, "no nucleation below saturation"),
-        Check("conversion of OA/OAm at equilibrium", free.conversion, 0.5 * (mixed + richest),
-              0.5 * (richest - mixed), "solubility when mixed, and where the supersaturation peaks"),
-        Check("size of a template's crystal, nm", 1e9 * capped.mean_size, 13.5 * capped.conversion ** (1 / 3), 1e-3,
-              "every load is one crystal"),
+        Check(
+            "conversion of OA/OAm at equilibrium",
+            free.conversion,
+            0.5 * (mixed + richest),
+            0.5 * (richest - mixed),
+            "solubility when mixed, and where the supersaturation peaks",
+        ),
+        Check(
+            "size of a template's crystal, nm",
+            1e9 * capped.mean_size,
+            13.5 * capped.conversion ** (1 / 3),
+            1e-3,
+            "every load is one crystal",
+        ),
     ]
 
 

@@ -46,19 +46,19 @@ class Domain:
         """The names of the cut planes."""
         return [name for name in self.tags if name.startswith("plane_")]
 
-    def ds(self, name: str, degree: int = 4) -> ufl.Measure:
-        """The measure over an exterior boundary."""
-        return self._over("ds", name, degree)
+    def ds(self, *names: str, degree: int = 4) -> ufl.Measure:
+        """The measure over exterior boundaries. A form may hold one such measure only: UFL wants one set of markers."""
+        return self._over("ds", names, degree)
 
     def dS(self, name: str | None = None, degree: int = 4) -> ufl.Measure:  # noqa: N802 (the field's own name)
         """The measure over interior facets: those of a cut plane, or all of them."""
         if name is None:
             return ufl.Measure("dS", self.mesh, metadata={"quadrature_degree": degree})
-        return self._over("dS", name, degree)
+        return self._over("dS", (name,), degree)
 
-    def _over(self, kind: str, name: str, degree: int) -> ufl.Measure:
+    def _over(self, kind: str, names: tuple[str, ...], degree: int) -> ufl.Measure:
         # Every boundary gets the same number, 1, so that one compiled form serves them all.
-        facets = self.facets.find(self.tag(name))
+        facets = np.unique(np.concatenate([self.facets.find(self.tag(name)) for name in names]))
         marked = dmesh.meshtags(self.mesh, self.dim - 1, facets, np.ones_like(facets))
         return ufl.Measure(kind, self.mesh, subdomain_data=marked, metadata={"quadrature_degree": degree})(1)
 

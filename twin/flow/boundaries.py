@@ -46,7 +46,7 @@ class Boundaries:
 def mirror_axis(domain: Domain, name: str) -> int:
     """The coordinate that a mirror plane holds constant; raises `BadInput` for a plane that stands at an angle."""
     normal = np.abs(domain.normal(name))
-    axis = int(normal.argmax())
+    axis = int(np.argmax(normal))
     if normal[axis] < 1 - 1e-6:
         raise BadInput(f'the mirror plane "{name}" is not square to x, y or z', "turn the mesh, or use the whole one")
     return axis

@@ -8,11 +8,14 @@ import basix.ufl
 import numpy as np
 import ufl
 from dolfinx import fem
+from dolfinx import mesh as dmesh
+from scipy.interpolate import CloughTocher2DInterpolator, PchipInterpolator
 from scipy.spatial import cKDTree
 
 from twin.errors import BadInput
 from twin.fem import _compat
 from twin.fem.domain import Domain
+from twin.fem.forms import compiled
 from twin.fem.linear import solve_linear
 from twin.flow.boundaries import Boundaries, Profile
 
@@ -25,6 +28,23 @@ def unit_inflow(domain: Domain, space: fem.FunctionSpace, boundaries: Boundaries
     `space` is the continuous vector space of second degree. The volume flow is that of the discrete field, so what
     enters is what was asked for. Raises `BadInput` where the profile lets nothing in.
     """
+    velocity, flow = _inflow(domain, space, boundaries, name)
+    if not flow > 0:
+        raise BadInput(f'the profile of the inlet "{name}" lets nothing in', "its speeds must be positive on the whole")
+    velocity.x.array[:] /= flow
+    return velocity
+
+
+def profile_flow(domain: Domain, boundaries: Boundaries, name: str) -> float:
+    """The volume flow of an inlet with its profile's own speeds: their unit times bore², in 2-D times bore."""
+    space = fem.functionspace(
+        domain.mesh, basix.ufl.element("Lagrange", domain.mesh.basix_cell(), 2, shape=(domain.dim,))
+    )
+    return _inflow(domain, space, boundaries, name)[1]
+
+
+def _inflow(domain: Domain, space: fem.FunctionSpace, boundaries: Boundaries, name: str) -> tuple[fem.Function, float]:
+    """The velocity on an inlet with the speeds of its profile, and its volume flow."""
     profile, width = boundaries.inlets[name], domain.dim
     dofs = domain.dofs(space, name)
     points = space.tabulate_dof_coordinates()[dofs].T
@@ -37,11 +57,33 @@ def unit_inflow(domain: Domain, space: fem.FunctionSpace, boundaries: Boundaries
         for component in range(width):
             velocity.x.array[rim * width + component] = 0.0
     velocity.x.scatter_forward()
-    inflow = -domain.integral(ufl.dot(velocity, ufl.FacetNormal(domain.mesh)) * domain.ds(name, degree=DEGREE))
-    if not inflow > 0:
-        raise BadInput(f'the profile of the inlet "{name}" lets nothing in', "its speeds must be positive on the whole")
-    velocity.x.array[:] /= inflow
-    return velocity
+    flow = -domain.integral(ufl.dot(velocity, ufl.FacetNormal(domain.mesh)) * domain.ds(name, degree=DEGREE))
+    return velocity, flow
+
+
+def hydraulic_diameter(domain: Domain, boundaries: Boundaries, name: str) -> float:
+    """Four times the area of a boundary over the length of its rim on walls, in bores; in 2-D twice the height of a
+    channel. Infinite where no wall bounds it.
+    """
+    section = _section(domain, name)
+    tree = _near_walls(domain, boundaries)
+    if tree is None:
+        return float("inf")
+    width = section.topology.dim
+
+    def on_wall(x: np.ndarray) -> np.ndarray:
+        return tree.query(x.T)[0] < 1e-8
+
+    rim = dmesh.locate_entities_boundary(section, width - 1, on_wall)
+    if width == 1:  # each end counts 1
+        owned = section.topology.index_map(0).size_local
+        wetted = float(domain.comm.allreduce(int((rim < owned).sum())))
+    else:
+        tags = dmesh.meshtags(section, width - 1, np.sort(rim), np.ones_like(rim))
+        ds = ufl.Measure("ds", section, subdomain_data=tags)(1)
+        local = fem.assemble_scalar(compiled(fem.Constant(section, 1.0) * ds))
+        wetted = float(np.real(domain.comm.allreduce(local)))
+    return 4 * domain.area(name) / wetted if wetted > 0 else float("inf")
 
 
 def _speed(domain: Domain, boundaries: Boundaries, name: str, profile: Profile, points: np.ndarray) -> np.ndarray:
@@ -58,10 +100,11 @@ def _developed(domain: Domain, boundaries: Boundaries, name: str, points: np.nda
 
     So the profile fits a section of any shape; on a mirror plane, the natural condition is the mirror's.
     """
-    section = _compat.submesh(domain.mesh, domain.dim - 1, domain.facets.find(domain.tag(name)))
+    section = _section(domain, name)
     space = fem.functionspace(section, basix.ufl.element("Lagrange", section.basix_cell(), 2))
-    walls = _everywhere(domain, np.vstack([_points_on(domain, wall) for wall in boundaries.walls]))
-    near = cKDTree(walls)
+    near = _near_walls(domain, boundaries)
+    if near is None:
+        raise BadInput(f'no wall bounds the inlet "{name}", so no profile develops', 'give it the profile "plug"')
 
     def on_wall(x: np.ndarray) -> np.ndarray:
         return near.query(x.T)[0] < 1e-8
@@ -81,6 +124,17 @@ def _developed(domain: Domain, boundaries: Boundaries, name: str, points: np.nda
     return values[nearest]
 
 
+def _section(domain: Domain, name: str) -> dmesh.Mesh:
+    """The mesh of a boundary."""
+    return _compat.submesh(domain.mesh, domain.dim - 1, domain.facets.find(domain.tag(name)))
+
+
+def _near_walls(domain: Domain, boundaries: Boundaries) -> cKDTree | None:
+    """All nodes on walls; None where there is no wall."""
+    points = [_points_on(domain, wall) for wall in boundaries.walls]
+    return cKDTree(_everywhere(domain, np.vstack(points))) if points else None
+
+
 def _points_on(domain: Domain, name: str) -> np.ndarray:
     space = fem.functionspace(domain.mesh, basix.ufl.element("Lagrange", domain.mesh.basix_cell(), 2))
     return space.tabulate_dof_coordinates()[domain.dofs(space, name)]
@@ -91,14 +145,27 @@ def _everywhere(domain: Domain, values: np.ndarray) -> np.ndarray:
 
 
 def table_profile(points: np.ndarray, speeds: np.ndarray) -> Profile:
-    """A measured profile: speeds, (n,), at points, (n, 3) in bores; linear between the nearest of them."""
-    tree = cKDTree(points)
-    neighbours = min(3, len(points))
+    """A measured profile: speeds, (n,), at points, (n, 3) in bores, that lie on a line or in a plane.
+
+    On a line the interpolation is piecewise cubic without overshoot (PCHIP), in a plane piecewise cubic and smooth
+    (Clough–Tocher). Outside the points the nearest speed holds.
+    """
+    centre = points.mean(axis=0)
+    _, spread, axes = np.linalg.svd(points - centre, full_matrices=False)
+    nearest = cKDTree(points)
+    if len(spread) < 2 or spread[1] < 1e-9 * spread[0]:
+        along = (points - centre) @ axes[0]
+        order = np.argsort(along)
+        cubic = PchipInterpolator(along[order], speeds[order], extrapolate=False)
+    else:
+        plane = CloughTocher2DInterpolator((points - centre) @ axes[:2].T, speeds)
 
     def speed(at: np.ndarray) -> np.ndarray:
-        distance, index = tree.query(at.T, k=neighbours)
-        weight = 1 / np.maximum(distance.reshape(at.shape[1], -1), 1e-12)
-        return (weight * speeds[index.reshape(at.shape[1], -1)]).sum(axis=1) / weight.sum(axis=1)
+        away = at.T - centre
+        found = cubic(away @ axes[0]) if spread[1] < 1e-9 * spread[0] else plane(away @ axes[:2].T)
+        outside = np.isnan(found)
+        found[outside] = speeds[nearest.query(at.T[outside])[1]]
+        return found
 
     return speed
 

@@ -69,13 +69,20 @@ def momentum(
     strong = inertia - ufl.div(stress) + ufl.grad(p)
     tau = streamline_time(domain, u, nu, rho, rate)
     residual = (galerkin + tau * ufl.inner(strong, ufl.dot(ufl.grad(v), u)) + GRAD_DIV * ufl.div(u) * ufl.div(v)) * dx
-    for name, pressure in boundaries.outlets.items():
-        back = ufl.min_value(ufl.dot(u, n), 0)
-        traction = pressure * n - rho * back / 2 * u
-        if fluid.variable:  # parallel flow must leave freely, so the transposed part of the stress is taken out
-            traction -= nu * ufl.dot(ufl.transpose(ufl.grad(u)), n)
-        residual += ufl.inner(traction, v) * domain.ds(name, degree=QUADRATURE)
+    back = ufl.min_value(ufl.dot(u, n), 0)
+    traction = outlet_pressure(domain, boundaries) * n - rho * back / 2 * u
+    if fluid.variable:  # parallel flow must leave freely, so the transposed part of the stress is taken out
+        traction -= nu * ufl.dot(ufl.transpose(ufl.grad(u)), n)
+    residual += ufl.inner(traction, v) * domain.ds(*boundaries.outlets, degree=QUADRATURE)
     return residual
+
+
+def outlet_pressure(domain: Domain, boundaries: Boundaries) -> fem.Function:
+    """The given pressure of each outlet, on the nodes of that outlet."""
+    pressure = fem.Function(fem.functionspace(domain.mesh, ("Lagrange", 1)))
+    for name, value in boundaries.outlets.items():
+        pressure.x.array[domain.dofs(pressure.function_space, name)] = value
+    return pressure
 
 
 def streamline_time(domain: Domain, u: Any, nu: Any, rho: Any = 1.0, rate: Any = None) -> Any:

@@ -59,19 +59,19 @@ class SteadySolver:
         cell = domain.mesh.basix_cell()
         velocity = basix.ufl.element("Lagrange", cell, 2, shape=(domain.dim,))
         pressure = basix.ufl.element("Lagrange", cell, 1)
-        self._space = fem.functionspace(domain.mesh, basix.ufl.mixed_element([velocity, pressure]))
-        self._velocities, self._velocity_map = self._space.sub(0).collapse()
-        self._pressures, self._pressure_map = self._space.sub(1).collapse()
+        self.space = fem.functionspace(domain.mesh, basix.ufl.mixed_element([velocity, pressure]))
+        self.velocities, self._velocity_map = self.space.sub(0).collapse()
+        self._pressures, self._pressure_map = self.space.sub(1).collapse()
         self._quadratic_pressures = fem.functionspace(domain.mesh, basix.ufl.element("Lagrange", cell, 2))
-        self._state = fem.Function(self._space)
-        self._before = fem.Function(self._velocities)
-        self._viscosity = fem.Constant(domain.mesh, 1.0)
+        self.state = fem.Function(self.space)
+        self._before = fem.Function(self.velocities)
+        self.viscosity = fem.Constant(domain.mesh, 1.0)
         self._inertia = fem.Constant(domain.mesh, 0.0)
         self._profiles = {
-            name: unit_inflow(domain, self._velocities, self.boundaries, name) for name in self.boundaries.inlets
+            name: unit_inflow(domain, self.velocities, self.boundaries, name) for name in self.boundaries.inlets
         }
-        self._inflow = fem.Function(self._velocities)
-        self._conditions = self._boundary_conditions()
+        self._inflow = fem.Function(self.velocities)
+        self.conditions = self._boundary_conditions()
         self._residual, self._jacobian = self._forms()
         self._matrix: PETSc.Mat | None = None
         self._solver: DirectSolver | None = None
@@ -81,68 +81,67 @@ class SteadySolver:
     def solve(self, reynolds: float, flows: Mapping[str, float]) -> FlowSolution:
         """The steady flow at Re = U·bore/ν with these volume flows of the inlets, in U·bore² (in 2-D U·bore).
 
-        The flows are those of the part that is meshed, so of one half where a mirror plane cuts the junction. Starts from the state of the last call. Raises `NotConverged` where neither Newton nor marching gets there.
+        The flows are those of the part that is meshed, so of one half where a mirror plane cuts the junction. Starts
+        from the state of the last call. Raises `NotConverged` where neither Newton nor marching gets there.
         """
         self._iterations = 0
         self._set_inlets(flows)
-        began = self._state.x.array.copy()
+        began = self.state.x.array.copy()
         try:
             status, residual = "steady", self._continue_to(reynolds)
         except NotConverged as failure:
             self._watch(f"{failure.message}; marching in pseudo-time")
-            self._state.x.array[:] = began
+            self.state.x.array[:] = began
             status, residual = "marched", self._march(reynolds)
             self._reached = reynolds
-        velocity, pressure = self._state.sub(0).collapse(), self._state.sub(1).collapse()
+        velocity, pressure = self.state.sub(0).collapse(), self.state.sub(1).collapse()
         drops = {name: self._pressure_drop(pressure, name) for name in self.boundaries.inlets}
         return FlowSolution(velocity, pressure, reynolds, dict(flows), status, residual, self._iterations, drops)
 
     def start_from_nodal(self, velocity: np.ndarray, pressure: np.ndarray, reynolds: float) -> None:
-        """Takes the nodal values of an earlier solution, (nodes, dim) and (nodes,), as the start of the next `solve`."""
-        fields = fem.Function(self._velocities), fem.Function(self._quadratic_pressures)
+        """Starts the next `solve` from the nodal values of an earlier solution, (nodes, dim) and (nodes,)."""
+        fields = fem.Function(self.velocities), fem.Function(self._quadratic_pressures)
         for values, function in zip((velocity, pressure), fields, strict=True):
             from_nodal(self.domain, values, function)
         linear = fem.Function(self._pressures)
         linear.interpolate(fields[1])
-        self._state.x.array[self._velocity_map] = fields[0].x.array
-        self._state.x.array[self._pressure_map] = linear.x.array
+        self.state.x.array[self._velocity_map] = fields[0].x.array
+        self.state.x.array[self._pressure_map] = linear.x.array
         self._reached = reynolds
 
     def forget(self) -> None:
         """Starts the next `solve` from rest, as after a failure."""
-        self._state.x.array[:] = 0.0
+        self.state.x.array[:] = 0.0
         self._reached = 0.0
 
     # -- the discrete problem ----------------------------------------------------------------------------------------
 
     def _forms(self) -> tuple[fem.Form, fem.Form]:
-        u, p = ufl.split(self._state)
-        v, q = ufl.TestFunctions(self._space)
+        u, p = ufl.split(self.state)
+        v, q = ufl.TestFunctions(self.space)
         change = self._inertia * (u - self._before)
-        residual = momentum(
-            self.domain, self.boundaries, u, p, v, q, Fluid(self._viscosity), change, rate=self._inertia
-        )
-        return compiled(residual), compiled(ufl.derivative(residual, self._state))
+        residual = momentum(self.domain, self.boundaries, u, p, v, q, Fluid(self.viscosity), change, rate=self._inertia)
+        return compiled(residual), compiled(ufl.derivative(residual, self.state))
 
     def _boundary_conditions(self) -> list[fem.DirichletBC]:
-        domain, whole = self.domain, self._space.sub(0)
-        spaces = (whole, self._velocities)
-        conditions = [
-            fem.dirichletbc(self._inflow, domain.dofs(spaces, name), whole) for name in self.boundaries.inlets
-        ]
+        domain, whole = self.domain, self.space.sub(0)
+        spaces = (whole, self.velocities)
+        inlets = [fem.dirichletbc(self._inflow, domain.dofs(spaces, name), whole) for name in self.boundaries.inlets]
+        mirrors, walls = [], []
         for name in self.boundaries.mirrors:
             # No flow through the plane, no shear on it. Its normal is that of a coordinate plane.
             axis = mirror_axis(domain, name)
             normal = whole.sub(axis)
             zero = fem.Function(normal.collapse()[0])
             dofs = domain.dofs((normal, zero.function_space), name)
-            conditions.append(fem.dirichletbc(zero, dofs, normal))
-        for name, velocity in self.boundaries.walls.items():  # last, so that at the rim of an inlet the wall wins
-            at_wall = fem.Function(self._velocities)
+            mirrors.append(fem.dirichletbc(zero, dofs, normal))
+        for name, velocity in self.boundaries.walls.items():
+            at_wall = fem.Function(self.velocities)
             for component, value in enumerate(velocity):
                 at_wall.x.array[component :: domain.dim] = value
-            conditions.append(fem.dirichletbc(at_wall, domain.dofs(spaces, name), whole))
-        return conditions
+            walls.append(fem.dirichletbc(at_wall, domain.dofs(spaces, name), whole))
+        self.fixed = [*inlets, *walls]
+        return [*inlets, *mirrors, *walls]  # the walls last, so that at the rim of an inlet they win
 
     def _set_inlets(self, flows: Mapping[str, float]) -> None:
         if missing := [name for name in self.boundaries.inlets if name not in flows]:
@@ -163,20 +162,20 @@ class SteadySolver:
 
     def _continue_to(self, reynolds: float) -> float:
         """Newton at `reynolds`; where it fails, smaller steps from the last Reynolds number that converged."""
-        good = self._state.x.array.copy()
+        good = self.state.x.array.copy()
         here, step = self._reached, reynolds - self._reached
         while True:
             target = reynolds if abs(here + step - reynolds) < 1e-9 else here + step
-            self._viscosity.value = 1 / target
+            self.viscosity.value = 1 / target
             try:
                 residual = self._newton(f"Re {target:.0f}")
             except NotConverged:
-                self._state.x.array[:] = good
+                self.state.x.array[:] = good
                 step /= 2
                 if abs(step) < 0.02 * reynolds:
                     raise NotConverged(f"Newton's continuation stalls at Re {here:.0f}") from None
                 continue
-            good[:] = self._state.x.array
+            good[:] = self.state.x.array
             here = self._reached = target
             if here == reynolds:
                 return residual
@@ -184,16 +183,16 @@ class SteadySolver:
 
     def _march(self, reynolds: float) -> float:
         """Implicit Euler in pseudo-time with a growing step, to the same residual that Newton must reach."""
-        self._viscosity.value = 1 / reynolds
+        self.viscosity.value = 1 / reynolds
         step, residual = 0.05, np.inf
         for _ in range(MOST_MARCH):
-            good = self._state.x.array.copy()
+            good = self.state.x.array.copy()
             self._before.x.array[:] = good[self._velocity_map]
             self._inertia.value = 1 / step
             try:
                 self._newton(f"pseudo-time step {step:.3g}", most=6)
             except NotConverged:
-                self._state.x.array[:] = good
+                self.state.x.array[:] = good
                 step /= 4
                 continue
             self._inertia.value = 0.0
@@ -215,17 +214,17 @@ class SteadySolver:
         return norm
 
     def _assemble_residual(self) -> PETSc.Vec:
-        vector = self._state.x.petsc_vec.duplicate()
+        vector = self.state.x.petsc_vec.duplicate()
         _compat.zero_entries(vector)
         petsc.assemble_vector(vector, self._residual)
-        petsc.apply_lifting(vector, [self._jacobian], bcs=[self._conditions], x0=[self._state.x.petsc_vec], alpha=-1.0)
+        petsc.apply_lifting(vector, [self._jacobian], bcs=[self.conditions], x0=[self.state.x.petsc_vec], alpha=-1.0)
         vector.ghostUpdate(addv=PETSc.InsertMode.ADD, mode=PETSc.ScatterMode.REVERSE)
-        petsc.set_bc(vector, self._conditions, self._state.x.petsc_vec, -1.0)
+        petsc.set_bc(vector, self.conditions, self.state.x.petsc_vec, -1.0)
         return vector
 
     def _factored(self) -> DirectSolver:
         """The direct solver of the Jacobian at the present state. Matrix and ordering are made once."""
-        self._matrix = _compat.assemble_matrix(self._jacobian, self._conditions, self._matrix)
+        self._matrix = _compat.assemble_matrix(self._jacobian, self.conditions, self._matrix)
         if self._solver is None:
             self._solver = DirectSolver(self._matrix, "the flow")
         else:
@@ -245,10 +244,10 @@ class SteadySolver:
             if not np.isfinite(history[-1]) or history[-1] > 50 * min(history) or iteration == most:
                 right.destroy()
                 break
-            change = self._state.x.petsc_vec.duplicate()
+            change = self.state.x.petsc_vec.duplicate()
             self._factored().solve(right, change)
-            self._state.x.petsc_vec.axpy(-1.0, change)
-            self._state.x.scatter_forward()
+            self.state.x.petsc_vec.axpy(-1.0, change)
+            self.state.x.scatter_forward()
             right.destroy()
             change.destroy()
             self._iterations += 1

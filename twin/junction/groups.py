@@ -35,22 +35,29 @@ class Groups:
 
 
 def bore_m(case: Case) -> float:
-    """The bore of the case's junction, or the length of the unit of its own mesh, in m."""
+    """The bore of the case's junction in m; for a mesh of the user's own, the length of its unit."""
     if case.junction.bore is not None:
         return case.junction.bore
     return find_connector(str(case.junction.connector), case.folder).bore
 
 
-def bulk_velocity_m_s(bore: float, point: OperatingPoint) -> float:
-    """Mean velocity of the outlet, of a round bore in m."""
-    return point.total_m3_s / (math.pi / 4 * bore**2)
+def outlet_area(case: Case) -> float:
+    """The area of the outlet in bore²; that of a round bore where the case brings its own geometry."""
+    if case.junction.connector is None:
+        return math.pi / 4
+    return find_connector(case.junction.connector, case.folder).outlet_area
+
+
+def bulk_velocity_m_s(bore: float, point: OperatingPoint, area: float = math.pi / 4) -> float:
+    """Mean velocity of the outlet, from its bore in m and its area in bore²."""
+    return point.total_m3_s / (area * bore**2)
 
 
 def groups(case: Case, point: OperatingPoint) -> Groups:
     """The dimensionless groups of a point of a case."""
     bore = bore_m(case)
     antisolvent, precursor = LIQUIDS[case.liquids.antisolvent], LIQUIDS[case.liquids.precursor]
-    speed = bulk_velocity_m_s(bore, point)
+    speed = bulk_velocity_m_s(bore, point, outlet_area(case))
     nu = antisolvent.kinematic_viscosity_m2_s(point.temperature_k)
     density = antisolvent.density_kg_m3(point.temperature_k)
     heavier = abs(precursor.density_kg_m3(point.temperature_k) / density - 1)

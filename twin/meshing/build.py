@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-import re
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import gmsh
-import meshio
-import numpy as np
 
-from twin import __version__
 from twin.case import Case
 from twin.case.schema import Level
 from twin.errors import BadInput
 from twin.files import digest, explained, folder, read_json, whole, write_json
 from twin.junction import BOUNDARIES, Connector, find_connector
-from twin.meshing.quality import TETRA10, Quality, assess, round_area
-from twin.meshing.recipe import draw, plane_name
+from twin.meshing.checks import check_names
+from twin.meshing.foreign import read_mesh
+from twin.meshing.grid import grid_of_model
+from twin.meshing.quality import Quality, assess
+from twin.meshing.recipe import draw, exact_sections
+from twin.meshing.step import mesh_step
 
-#: Gmsh numbers the last two nodes of a tetrahedron the other way round than VTK does.
-GMSH_TO_VTK = [0, 1, 2, 3, 4, 5, 6, 7, 9, 8]
+#: Counts up with every change that gives another mesh for the same definition: meshes of before are made anew.
+RECIPE = 2
 
 
 @dataclass(frozen=True)
@@ -48,32 +48,72 @@ class MeshFolder:
         return self.path / "junction.vtu"
 
 
-def build_mesh(case: Case, level_name: str, where: Path) -> MeshFolder:
-    """The mesh of a level below the folder `where`; one that was made from the same definition is reused."""
-    level = case.level(level_name)
-    if case.junction.mesh is None:
-        return mesh_connector(find_connector(str(case.junction.connector), case.folder), level, where)
-    source = case.folder / case.junction.mesh
-    if not source.is_file():
-        raise BadInput(f"there is no mesh file {source}", "give its path relative to the case folder")
-    definition = {"mesh": digest(source.read_bytes())}
-    return _reuse_or_make(definition, where, lambda: _read_foreign(source), {})
+def build_mesh(case: Case, level_name: str, where: Path, names: Sequence[str] | None = BOUNDARIES) -> MeshFolder:
+    """The mesh of a level below the folder `where`; one that was made from the same definition is reused.
+
+    `names` are the boundaries that it must have beside a symmetry plane and cut planes; None for any: the caller then
+    knows what each of them is.
+    """
+    level, junction = case.level(level_name), case.junction
+    if junction.connector is not None:
+        connector = find_connector(junction.connector, case.folder)
+        check_names([*connector.inlets, "outlet", "wall"], names, f"the connector {connector.name}")
+        return mesh_connector(connector, level, where)
+    if junction.mesh is not None:
+        return mesh_file(case.folder / junction.mesh, where, names)
+    source = case.folder / str(junction.step)
+    bore, points = float(junction.bore or 0), {name: list(point) for name, point in junction.faces.items()}
+    definition = {"step": _digest(source), "bore": bore, "faces": points, "names": names, "level": _sizes(level)}
+    return _reuse_or_make(
+        definition, where, lambda: mesh_step(source, bore, junction.faces, level, names).to_gmsh(), {}
+    )
 
 
 def mesh_connector(connector: Connector, level: Level, where: Path) -> MeshFolder:
     """The mesh of a connector; one that was made from the same definition is reused."""
-    definition = {"connector": connector.model_dump(exclude={"source", "assumptions"}), "level": level.model_dump()}
-    exact = round_area(connector.symmetric_half)
-    planes = [plane_name(bores) for bores in range(1, connector.outlet_bores)]
-    sections = dict.fromkeys(["antisolvent", "precursor", "outlet", *planes], exact)
+    definition = {"connector": _shape(connector), "level": _sizes(level) | {"stretch": level.stretch}}
+    sections = exact_sections(connector, level)
     return _reuse_or_make(definition, where, lambda: draw(connector, level), sections)
+
+
+def mesh_file(source: Path, where: Path, names: Sequence[str] | None = None) -> MeshFolder:
+    """A mesh of the user's own, 3-D or 2-D; `names` are the boundaries that it must have, None for any."""
+    definition = {"mesh": _digest(source), "names": names}
+    return _reuse_or_make(definition, where, lambda: read_mesh(source, names).to_gmsh(), {})
+
+
+def _shape(connector: Connector) -> dict[str, Any]:
+    """What of a connector defines its mesh, which is in bores: the same for its short and its long form."""
+    aside = {"name", "bore", "angle", "arm_bores", "arms", "gravity", "source", "assumptions"}
+    arms = {
+        name: {**arm.model_dump(), "section": arm.section or connector.section}
+        for name, arm in connector.inlets.items()
+    }
+    return connector.model_dump(exclude=aside) | {"arms": arms}
+
+
+def _sizes(level: Level) -> dict[str, float]:
+    return {
+        "wall_size": level.wall_size,
+        "core_size": level.core_size,
+        "crotch_size": level.crotch_size or level.wall_size,
+    }
+
+
+def _digest(source: Path) -> str:
+    if not source.is_file():
+        raise BadInput(
+            f"there is no mesh file {source}" if source.suffix == ".msh" else f"there is no file {source}",
+            "give its path relative to the case folder",
+        )
+    return digest(source.read_bytes())
 
 
 def _reuse_or_make(
     definition: dict[str, Any], where: Path, make: Callable[[], None], sections: dict[str, float]
 ) -> MeshFolder:
     """The finished mesh of a folder, or a new one that `make` leaves in Gmsh's current model."""
-    key = digest({**definition, "recipe": __version__, "gmsh": gmsh.__version__})
+    key = digest({**definition, "recipe": RECIPE, "gmsh": gmsh.__version__})
     if (done := _existing(where, key)) is not None:
         return done
     folder(where)
@@ -87,7 +127,7 @@ def _reuse_or_make(
         with whole(where / "junction.msh") as scratch:
             gmsh.write(str(scratch))
         with whole(where / "junction.vtu") as scratch:
-            _as_meshio().write(scratch)
+            grid_of_model(quality.dimension).to_meshio().write(scratch)
     write_json(where / "quality.json", {"schema": 1, "hash": key, **quality.as_dict()})
     return MeshFolder(where, key, quality, reused=False)
 
@@ -116,35 +156,3 @@ def _gmsh() -> Iterator[None]:
         yield
     finally:
         gmsh.finalize()
-
-
-def _read_foreign(source: Path) -> None:
-    """Loads a mesh of the user's own, raises it to second order, and checks that its boundaries are named."""
-    try:
-        gmsh.open(str(source))
-    except Exception as error:  # noqa: BLE001 (Gmsh raises bare Exceptions)
-        raise BadInput(f"Gmsh can't read {source}: {error}", "save it from Gmsh as .msh, version 4.1") from None
-    if not gmsh.model.mesh.getElementsByType(4)[0].size and not gmsh.model.mesh.getElementsByType(TETRA10)[0].size:
-        raise BadInput(f"{source} has no tetrahedra", "mesh the volume in Gmsh before saving it")
-    named = {gmsh.model.getPhysicalName(2, group) for _, group in gmsh.model.getPhysicalGroups(2)}
-    missing = [name for name in BOUNDARIES if name not in named]
-    strange = [name for name in named if name not in (*BOUNDARIES, "symmetry") and not re.fullmatch(r"plane_\d+", name)]
-    if missing or strange:
-        raise BadInput(
-            f"the boundaries of {source} are " + ", ".join(sorted(named) or ["unnamed"]),
-            f"name physical surfaces {', '.join(BOUNDARIES)}; optional are symmetry and cut planes plane_1, plane_2, …",
-        )
-    gmsh.model.mesh.setOrder(2)
-    gmsh.model.mesh.renumberNodes()
-
-
-def _as_meshio() -> meshio.Mesh:
-    """The tetrahedra of the current model with its nodes in the order of their tags."""
-    tags, coordinates, _ = gmsh.model.mesh.getNodes()
-    order = np.argsort(tags)
-    points = np.asarray(coordinates).reshape(-1, 3)[order]
-    position = np.empty(int(tags.max()) + 1, dtype=np.int64)
-    position[tags[order]] = np.arange(len(order))
-    _, nodes = gmsh.model.mesh.getElementsByType(TETRA10)
-    cells = position[np.asarray(nodes).reshape(-1, 10)][:, GMSH_TO_VTK]
-    return meshio.Mesh(points, [("tetra10", cells)])

@@ -1,8 +1,7 @@
-"""What a mesh is worth: element shapes, the volume, and the areas of its round sections against the exact ones."""
+"""What a mesh is worth: element shapes, the volume, and the areas of its sections against the exact ones."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,20 +9,30 @@ import gmsh
 import numpy as np
 
 from twin.errors import BadInput
+from twin.meshing.grid import QUADRATIC
 
-TETRA10 = 11
-TRIANGLE6 = 9
-LEAST_QUALITY = 0.05  # of the scaled Jacobian; below it the element map is close to folding
+LEAST_VALIDITY = 0.05  # smallest over largest Jacobian determinant in an element; at 0 its map folds
+LEAST_QUALITY = 0.02  # of the scaled Jacobian; below it an element is flat
+LARGEST_SECTION_ERROR = 0.01  # of an area; elements too coarse for a round section, or a fillet that reaches into it
+POOR = 0.1  # a scaled Jacobian below it is worth a warning
 
 
 @dataclass(frozen=True)
 class Quality:
-    """Counts, scaled Jacobians of the curved elements, volume in bore³, areas in bore² and their relative errors."""
+    """Counts, element shapes, volume in bore³, areas in bore² and their relative errors (in 2-D: bore² and bores).
 
+    `min_jacobian_ratio` is validity: the smallest over the largest determinant within an element, bounded over the
+    whole curved element; 1 is straight, 0 folded, whatever the stretch. `min_scaled_jacobian` and its mean are shape:
+    Gmsh's SIGE, 1 in the regular simplex and 0 in a flat one; stretching lowers it. `poor_cells` have one below `POOR`.
+    """
+
+    dimension: int
     cells: int
     nodes: int
+    min_jacobian_ratio: float
     min_scaled_jacobian: float
     mean_scaled_jacobian: float
+    poor_cells: int
     volume: float
     areas: dict[str, float]
     section_errors: dict[str, float]
@@ -32,45 +41,67 @@ class Quality:
         """The figures as JSON-like data."""
         return asdict(self)
 
+    @property
+    def warning(self) -> str:
+        """What to know about the shapes of the elements; empty where all is well."""
+        if not self.poor_cells:
+            return ""
+        return f"{self.poor_cells} of {self.cells} elements have a scaled Jacobian below {POOR}"
+
     def check(self) -> None:
-        """Refuses a mesh with an element that is folded or nearly so."""
+        """Refuses a mesh with an element that is folded, flat or nearly so, and one with a wrong section."""
+        remedy = "choose other element sizes in the level, or optimise the mesh (Gmsh: Netgen, high order)"
+        if self.min_jacobian_ratio < LEAST_VALIDITY:
+            raise BadInput(
+                f"the mesh has a curved element that folds or nearly so: its Jacobian falls to"
+                f" {self.min_jacobian_ratio:.3f} of the largest, below {LEAST_VALIDITY}",
+                remedy,
+            )
         if self.min_scaled_jacobian < LEAST_QUALITY:
             raise BadInput(
                 f"the mesh has an element with a scaled Jacobian of {self.min_scaled_jacobian:.3f},"
                 f" below {LEAST_QUALITY}",
-                "choose other element sizes in the level, or optimise the mesh (Gmsh: Netgen, high order)",
+                remedy,
             )
+        for name, error in self.section_errors.items():
+            if abs(error) > LARGEST_SECTION_ERROR:
+                raise BadInput(
+                    f"the area of {name} is off by {100 * error:.1f} %, more than {100 * LARGEST_SECTION_ERROR:g} %",
+                    "choose smaller elements, or a smaller fillet",
+                )
 
 
-def assess(round_sections: dict[str, float]) -> Quality:
-    """The quality of the current Gmsh model. `round_sections` names the exact area in bore² of round boundaries."""
-    tags, _ = gmsh.model.mesh.getElementsByType(TETRA10)
-    jacobians = np.asarray(gmsh.model.mesh.getElementQualities(tags, "minSIGE"))
-    volumes = np.asarray(gmsh.model.mesh.getElementQualities(tags, "volume"))
-    areas = {gmsh.model.getPhysicalName(2, group): _area(group) for _, group in gmsh.model.getPhysicalGroups(2)}
-    errors = {name: areas[name] / exact - 1 for name, exact in round_sections.items() if name in areas}
+def assess(sections: dict[str, float]) -> Quality:
+    """The quality of the current Gmsh model. `sections` has the exact area in bore² of boundaries by name."""
+    dim = gmsh.model.getDimension()
+    tags, _ = gmsh.model.mesh.getElementsByType(QUADRATIC[dim])
+    shapes = np.asarray(gmsh.model.mesh.getElementQualities(tags, "minSIGE"))
+    least = np.asarray(gmsh.model.mesh.getElementQualities(tags, "minDetJac"))
+    largest = np.asarray(gmsh.model.mesh.getElementQualities(tags, "maxDetJac"))
+    areas = {
+        gmsh.model.getPhysicalName(dim - 1, group): _measure(dim - 1, group)
+        for _, group in gmsh.model.getPhysicalGroups(dim - 1)
+    }
     nodes, _, _ = gmsh.model.mesh.getNodes()
     return Quality(
+        dimension=dim,
         cells=len(tags),
         nodes=len(nodes),
-        min_scaled_jacobian=float(jacobians.min()),
-        mean_scaled_jacobian=float(jacobians.mean()),
-        volume=float(volumes.sum()),
+        min_jacobian_ratio=float(np.min(least / np.maximum(abs(largest), abs(least)))),
+        min_scaled_jacobian=float(shapes.min()),
+        mean_scaled_jacobian=float(shapes.mean()),
+        poor_cells=int((shapes < POOR).sum()),
+        volume=sum(_measure(dim, group) for _, group in gmsh.model.getPhysicalGroups(dim)),
         areas=areas,
-        section_errors=errors,
+        section_errors={name: areas[name] / exact - 1 for name, exact in sections.items() if name in areas},
     )
 
 
-def round_area(symmetric_half: bool) -> float:
-    """The area of a bore's section in bore²."""
-    return math.pi / 4 * (0.5 if symmetric_half else 1.0)
-
-
-def _area(group: int) -> float:
-    """The area of a physical surface, integrated over its curved triangles."""
-    points, weights = gmsh.model.mesh.getIntegrationPoints(TRIANGLE6, "Gauss4")
+def _measure(dim: int, group: int) -> float:
+    """The length, area or volume of a physical group, integrated over its curved elements."""
+    points, weights = gmsh.model.mesh.getIntegrationPoints(QUADRATIC[dim], "Gauss4")
     total = 0.0
-    for entity in gmsh.model.getEntitiesForPhysicalGroup(2, group):
-        _, determinants, _ = gmsh.model.mesh.getJacobians(TRIANGLE6, points, int(entity))
+    for entity in gmsh.model.getEntitiesForPhysicalGroup(dim, group):
+        _, determinants, _ = gmsh.model.mesh.getJacobians(QUADRATIC[dim], points, int(entity))
         total += float(np.asarray(determinants).reshape(-1, len(weights)).dot(weights).sum())
     return total

@@ -1,93 +1,88 @@
-"""The Gmsh recipe of a connector: three bores, cut planes down the outlet, graded tetrahedra."""
+"""The recipe of a connector: an unstructured core where the bores meet, layers along the bores beyond it."""
 
 from __future__ import annotations
 
 import math
 
 import gmsh
+import numpy as np
 
 from twin.case.schema import Level
 from twin.junction import Connector
-
-RADIUS = 0.5  # lengths are in bores
-_NEAR = 1e-6
-
-
-def plane_name(bores: int) -> str:
-    """The boundary name of the cut plane that stands `bores` bores down the outlet."""
-    return f"plane_{bores}"
+from twin.meshing.bodies import Layout, layout
+from twin.meshing.core import Core, mesh_core, plane_name
+from twin.meshing.grid import EDGES, Grid, oriented
+from twin.meshing.sweep import layers, mean_size, sweep
 
 
 def draw(connector: Connector, level: Level) -> None:
-    """Draws and meshes the connector in the current Gmsh model, in bores, with named boundaries.
+    """Puts the mesh of the connector into a new Gmsh model, in bores, with named boundaries. Gmsh must be running."""
+    connector_grid(connector, level).to_gmsh()
 
-    The outlet is a stack of one-bore cylinders, so that the mesh conforms to a plane at every bore: a conservative
-    scheme then has the exact flux through each.
+
+def connector_grid(connector: Connector, level: Level) -> Grid:
+    """The mesh of the connector. Gmsh must be running.
+
+    Every whole bore down the outlet is a plane of facets, so that a conservative scheme has the exact flux through it.
     """
-    arms = {role: _arm_end(connector, side) for role, side in (("antisolvent", -1), ("precursor", 1))}
-    _volumes(connector, arms)
-    _name_boundaries(connector, arms)
-    _grade(connector, level)
-    gmsh.option.setNumber("Mesh.Algorithm", 6)
-    gmsh.option.setNumber("Mesh.ElementOrder", 1)
-    gmsh.model.mesh.generate(3)
-    gmsh.model.mesh.optimize("Netgen")
-    gmsh.model.mesh.setOrder(2)
-    gmsh.model.mesh.optimize("HighOrderElastic")
+    plan = layout(connector, mean_size(level))
+    gmsh.model.add("core")
+    core = mesh_core(connector, level, plan)
+    gmsh.model.remove()
+    return _extended(core, plan, level)
 
 
-def _arm_end(connector: Connector, side: int) -> tuple[float, float, float]:
-    half = connector.angle / 2
-    length = connector.arm_bores
-    return (side * length * math.sin(half), 0.0, -length * math.cos(half))
+def exact_sections(connector: Connector, level: Level) -> dict[str, float]:
+    """The exact area in bore² of every inlet, of the outlet and of the cut planes, as meshed (whole or half)."""
+    plan = layout(connector, mean_size(level))
+    share = 0.5 if connector.symmetric_half else 1.0
+    areas = {body.name: share * body.area(body.length) for body in plan.bodies}
+    for bores in range(1, connector.outlet_bores):
+        if bores >= plan.clear:
+            areas[plane_name(bores)] = share * plan.outlet.area(bores)
+    return areas
 
 
-def _volumes(connector: Connector, arms: dict[str, tuple[float, float, float]]) -> None:
-    occ = gmsh.model.occ
-    bodies = [(3, occ.addCylinder(*end, *(-x for x in end), RADIUS)) for end in arms.values()]
-    root = (3, occ.addCylinder(0, 0, 0, 0, 0, 1, RADIUS))
-    junction, _ = occ.fuse([root], bodies)
-    outlet = [(3, occ.addCylinder(0, 0, start, 0, 0, 1, RADIUS)) for start in range(1, connector.outlet_bores)]
-    volumes, _ = occ.fragment(junction, outlet) if outlet else (junction, None)
-    if connector.symmetric_half:
-        reach = 2 * (connector.arm_bores + connector.outlet_bores)
-        half = (3, occ.addBox(-reach, 0, -reach, 2 * reach, reach, 2 * reach))
-        occ.intersect([volume for volume in volumes if volume[0] == 3], [half])
-    occ.removeAllDuplicates()
-    occ.synchronize()
+def _extended(core: Core, plan: Layout, level: Level) -> Grid:
+    """The core with the layers of the bores that go on."""
+    points, cells = [core.grid.points], [core.grid.cells]
+    facets = {name: [nodes] for name, nodes in core.grid.facets.items()}
+    size = len(core.grid.points)
+    for body in plan.bodies:
+        if body.name not in core.caps:
+            continue
+        cap, start = core.caps[body.name], plan.core[body.name]
+        stops = [float(bores) for bores in range(math.floor(start) + 1, math.ceil(body.length))]
+        if body is not plan.outlet:
+            stops = []
+        distances = layers(start, body.length, level, stops)
+        part = sweep(body, core.grid.points, cap, _rim(core.grid, cap), distances, size)
+        points.append(part.points)
+        cells.append(part.cells)
+        size += len(part.points)
+        for name, sides in part.sides.items():
+            facets[name].append(sides)
+        facets.setdefault(body.name, []).append(part.ends[-1])
+        if body is plan.outlet and start == round(start):
+            facets[plane_name(round(start))] = [cap]
+        for stop in stops:
+            facets[plane_name(round(stop))] = [part.ends[int(np.argmin(abs(distances[1:] - stop)))]]
+    everything = np.vstack(points)
+    order = sorted(facets, key=lambda name: (name.startswith("plane_"), len(name), name))
+    return Grid(everything, oriented(everything, np.vstack(cells)), {name: np.vstack(facets[name]) for name in order})
 
 
-def _name_boundaries(connector: Connector, arms: dict[str, tuple[float, float, float]]) -> None:
-    names: dict[str, list[int]] = {}
-    for _, tag in gmsh.model.getEntities(2):
-        names.setdefault(_boundary(connector, arms, tag), []).append(tag)
-    for name, tags in names.items():
-        gmsh.model.addPhysicalGroup(2, tags, name=name)
-    gmsh.model.addPhysicalGroup(3, [tag for _, tag in gmsh.model.getEntities(3)], name="fluid")
+def _rim(grid: Grid, cap: np.ndarray) -> dict[str, np.ndarray]:
+    """The edges (e, 3) of a cap that it shares with the wall or the symmetry plane, by their name."""
+    edges = _edges(cap)
+    rim: dict[str, np.ndarray] = {}
+    for name in ("wall", "symmetry"):
+        if name in grid.facets:
+            middles = np.unique(grid.facets[name][:, 3:])
+            shared = edges[np.isin(edges[:, 2], middles)]
+            rim[name] = shared[np.unique(shared[:, 2], return_index=True)[1]]
+    return rim
 
 
-def _boundary(connector: Connector, arms: dict[str, tuple[float, float, float]], tag: int) -> str:
-    x0, y0, z0, x1, y1, z1 = gmsh.model.getBoundingBox(2, tag)
-    if connector.symmetric_half and abs(y0) < _NEAR and abs(y1) < _NEAR:
-        return "symmetry"
-    if z1 - z0 < _NEAR:
-        bores = round(z0)
-        return "outlet" if bores == connector.outlet_bores else plane_name(bores)
-    for role, end in arms.items():
-        # The end disc is centred on the arm's end, also where only its half is there.
-        middle = ((x0 + x1) / 2, 0.0, (z0 + z1) / 2)
-        if gmsh.model.getType(2, tag) == "Plane" and math.dist(middle, end) < 1e-3:
-            return role
-    return "wall"
-
-
-def _grade(connector: Connector, level: Level) -> None:
-    """Fine where the bores meet and down the first bores of the outlet, where the layers are; coarser at the ends."""
-    for option in ("ExtendFromBoundary", "FromPoints", "FromCurvature"):
-        gmsh.option.setNumber(f"Mesh.MeshSize{option}", 0)
-    fine, coarse = level.wall_size, level.core_size
-    field = gmsh.model.mesh.field
-    ramp = field.add("MathEval")
-    distance = "Sqrt(x*x+y*y+z*z)"
-    field.setString(ramp, "F", f"{fine}+({coarse}-{fine})*Max(0,Min(1,({distance}-1.5)/3))")
-    field.setAsBackgroundMesh(ramp)
+def _edges(triangles: np.ndarray) -> np.ndarray:
+    return np.vstack([triangles[:, [*EDGES[2][k], 3 + k]] for k in range(3)])

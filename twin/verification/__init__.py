@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from twin.crystal.verification import Check
+from twin.check import Check
 from twin.crystal.verification import checks as crystal
 
 
 def _flow() -> list[Check]:
     from twin.verification.flow import checks
+    from twin.verification.unsteady import checks as unsteady
 
-    return checks()
+    return [*checks(), *unsteady()]
 
 
 def _mixing() -> list[Check]:

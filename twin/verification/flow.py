@@ -11,7 +11,7 @@ from dolfinx import fem
 from mpi4py import MPI
 
 from twin.case.schema import Level
-from twin.crystal.verification import Check
+from twin.check import Check
 from twin.fem.domain import Domain, read_domain
 from twin.flow import FlowSolution, SteadySolver, shared_flows
 from twin.junction import Connector

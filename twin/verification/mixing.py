@@ -11,7 +11,7 @@ from dolfinx import fem
 from dolfinx import mesh as dmesh
 from mpi4py import MPI
 
-from twin.crystal.verification import Check
+from twin.check import Check
 from twin.fem.domain import Domain
 from twin.mixing import PlaneMixing, mixing_along
 from twin.transport import Transport

@@ -1,0 +1,271 @@
+"""Flow cases on the command line: one real run on two ranks, its files and tables, every bad input with its remedy."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from twin.case import FlowCase, load, load_any
+from twin.cli import flow
+from twin.cli.main import main
+from twin.errors import BadInput
+
+CASES = Path(__file__).parents[2] / "cases"
+CYLINDER = CASES / "cylinder2d"
+
+CASE = """
+name = "elbow"
+title = "A bend with two outlets"
+ranks = 2
+[junction]
+mesh = ["coarse.msh", "fine.msh"]
+bore = "1 mm"
+[fluid]
+density = "1000 kg/m^3"
+viscosity = "1 mPa*s"
+[boundaries]
+walls = { wall = {}, lid = { velocity = ["5 mm/s", "0 mm/s"] } }
+[boundaries.inlets.in]
+flow = "10 mm^2/s"
+[boundaries.outlets.right]
+[boundaries.outlets.down]
+[flow]
+reference_length = "1 mm"
+reference_velocity = "10 mm/s"
+[sweep]
+scale = [0.5, 1]
+[output]
+forces = ["lid"]
+pressure_differences = { both = ["left", "centre"] }
+[output.probes]
+left = ["0.2 mm", "0.5 mm"]
+centre = ["1.5 mm", "0.5 mm"]
+[output.lines.middle]
+from = ["0 mm", "0.5 mm"]
+to = ["2.5 mm", "0.5 mm"]
+points = 6
+"""
+
+
+def run(capsys, *words):
+    code = main([str(word) for word in words])
+    out, errors = capsys.readouterr()
+    return code, out, errors
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A case folder whose file can be changed; the meshes are made where a test asks for them."""
+
+    def make(*changes, text=CASE):
+        for old, new in changes:
+            assert old in text, old
+            text = text.replace(old, new)
+        (tmp_path / "case.toml").write_text(text)
+        return tmp_path
+
+    return make
+
+
+def make_meshes(where):
+    """A T lying on its side: in from the left, out to the right and down; its upper wall is the lid."""
+    import gmsh
+
+    for name, size in (("coarse", 0.3), ("fine", 0.17)):
+        gmsh.initialize(interruptible=False)
+        gmsh.option.setNumber("General.Terminal", 0)
+        occ = gmsh.model.occ
+        occ.fuse([(2, occ.addRectangle(0, 0, 0, 3, 1))], [(2, occ.addRectangle(1, -1, 0, 1, 1.5))])
+        occ.synchronize()
+        names = {}
+        for _, tag in gmsh.model.getEntities(1):
+            x, y, _ = occ.getCenterOfMass(1, tag)
+            ends = {(0, 0.5): "in", (3, 0.5): "right", (1.5, -1): "down", (1.5, 1): "lid"}
+            names.setdefault(ends.get((round(x, 6), round(y, 6)), "wall"), []).append(tag)
+        for boundary, tags in names.items():
+            gmsh.model.addPhysicalGroup(1, tags, name=boundary)
+        gmsh.model.addPhysicalGroup(2, [tag for _, tag in gmsh.model.getEntities(2)], name="fluid")
+        gmsh.option.setNumber("Mesh.MeshSizeMax", size)
+        gmsh.model.mesh.generate(2)
+        gmsh.write(str(where / f"{name}.msh"))
+        gmsh.finalize()
+
+
+def numbers(record):
+    values = [record["boundaries"]["in"]["pressure_drop_pa"], *record["forces"]["lid"]["force"]]
+    return [*values, *record["probes"]["centre"]["velocity_m_s"], record["lines"]["middle"]["pressure_pa"][3]]
+
+
+@pytest.mark.field
+def test_a_flow_case_from_mesh_to_record(folder, capsys):
+    where = folder()
+    make_meshes(where)
+    code, out, errors = run(capsys, "solve", where, "--json")
+    assert code == 0, errors
+    data = json.loads(out)
+    assert data["status"] == "steady" and data["reynolds"] == pytest.approx(10)
+    assert data["level"] == "fine" and set(data["levels"]) == {"coarse", "fine"}
+    flows = {name: one["flow"] for name, one in data["boundaries"].items()}
+    assert flows["in"] == pytest.approx(-1e-5) and flows["right"] + flows["down"] == pytest.approx(1e-5)
+    assert abs(data["balance"]["relative"]) < 1e-10
+    assert data["mesh"]["cells"] > data["levels"]["coarse"]["cells"] and data["unknowns"] > 1000
+    assert any("residual" in line for line in data["history"])
+    assert data["pressure_differences_pa"]["both"] == pytest.approx(
+        data["probes"]["left"]["pressure_pa"] - data["probes"]["centre"]["pressure_pa"]
+    )
+    drag = data["forces"]["lid"]
+    assert drag["coefficient"][0] == pytest.approx(drag["force"][0] / (0.5 * 1000 * 0.01**2 * 1e-3))
+    bands = data["refinement"]["quantities"]
+    assert bands["pressure drop in"]["note"] == "two meshes" and bands["pressure drop in"]["relative"] < 0.2
+    assert bands["flow down"]["values"][1] == pytest.approx(flows["down"])
+    point = where / "results" / "fine" / "points" / "flow"
+    assert (point / "fields.vtu").exists() and (point / "record.json").exists()
+    assert len((point / "line-middle.csv").read_text().splitlines()) == 7
+    assert json.loads((where / "results" / "refinement.json").read_text())["levels"] == ["coarse", "fine"]
+
+    code, out, errors = run(capsys, "solve", where, "--level", "fine")
+    assert code == 0 and "flow reused" in errors
+    for word in ("Reynolds number", "elbow: flow on fine, steady", "forces on walls", "discretization error"):
+        assert word in out
+
+    code, out, _ = run(capsys, "status", where, "--json")
+    states = {(row["level"], row["flow"]): row["state"] for row in json.loads(out)["flows"]}
+    assert states[("fine", "flow")] == "steady" and states[("fine", "flow-x0.5")] == "open"
+    folder(('reference_velocity = "10 mm/s"', 'reference_velocity = "20 mm/s"'))
+    code, out, _ = run(capsys, "status", where, "--level", "coarse")
+    assert code == 0 and "outdated" in out
+
+    folder()
+    on_two = json.loads((where / "results" / "coarse" / "points" / "flow" / "record.json").read_text())
+    elsewhere = where / "elsewhere"
+    code, out, _ = run(capsys, "sweep", where, "--level", "coarse", "--ranks", "1", "--output", elsewhere, "--json")
+    flows = json.loads(out)["flows"]
+    assert code == 0 and flows["flow"]["refinement"]["note"] == "no error estimate: one mesh"
+    assert numbers(flows["flow"]) == pytest.approx(numbers(on_two), rel=1e-8)
+    assert flows["flow-x0.5"]["reynolds"] == pytest.approx(5)
+    assert flows["flow-x0.5"]["boundaries"]["in"]["flow"] == pytest.approx(-5e-6)
+    half, whole = (flows[name]["forces"]["lid"]["force"][0] for name in ("flow-x0.5", "flow"))
+    assert 0.3 < half / whole < 0.7
+
+    code, out, _ = run(capsys, "mesh", where, "--json")
+    assert code == 0 and json.loads(out)["levels"]["coarse"]["reused"]
+
+
+@pytest.mark.field
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ([('"10 mm/s"', '"3 m/s"')], "has Re 3000"),
+        ([('"fine.msh"', '"nowhere.msh"')], "there is no mesh file"),
+    ],
+)
+def test_what_the_mesh_contradicts_is_refused(folder, capsys, changes, message):
+    where = folder(*changes)
+    make_meshes(where)
+    code, out, errors = run(capsys, "solve", where)
+    assert code == 2 and message in errors and "remedy: " in errors and out == ""
+    assert not list(where.rglob("record.json"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ([('flow = "10 mm^2/s"\n', "")], "boundaries.inlets.in: needs its rate"),
+        ([('flow = "10 mm^2/s"', 'flow = "10 mm"')], "is not a flow"),
+        ([('flow = "10 mm^2/s"', 'flow = "inf m^2/s"')], "is not finite"),
+        ([('"10 mm^2/s"', '"10 mm^2/s"\nmean_velocity = "1 m/s"')], "needs its rate"),
+        ([('"10 mm^2/s"', '"0 mm^2/s"'), ('"5 mm/s"', '"0 mm/s"')], "nothing moves the fluid"),
+        ([("wall = {}", "in = {}")], "in is inlet and wall: a boundary has one role"),
+        ([('"10 mm^2/s"', '"10 mm^2/s"\nprofile = "parabolic"')], 'the profile "parabolic" is none of'),
+        ([('"10 mm^2/s"', '"10 mm^2/s"\nprofile = "measured.csv"')], "can't read"),
+        ([('"10 mm^2/s"', '"10 mm^2/s"\nprofile = "wrong.csv"')], "wrong.csv are x, u"),
+        ([('"10 mm^2/s"', '"10 mm^2/s"\nprofile = "nan.csv"')], "row 3 of"),
+        ([('"10 mm^2/s"', '"10 mm^2/s"\nformula = "__import__(1)"')], "known are"),
+        ([('"10 mm^2/s"', '"10 mm^2/s"\nscale = false')], "scale = false is for a profile file"),
+        ([('"10 mm^2/s"', '"10 mm^2/s"\nhistory = "pulse.csv"')], "is for an unsteady run"),
+        ([("[boundaries.outlets.right]\n[boundaries.outlets.down]\n", "")], "boundaries.outlets: is missing"),
+        ([('viscosity = "1 mPa*s"', 'viscosity = "-1 mPa*s"')], "must be positive"),
+        ([('viscosity = "1 mPa*s"', 'liquid = "water"')], "either a liquid or numbers"),
+        ([('forces = ["lid"]', 'forces = ["in"]')], 'names "in", which is not a wall'),
+        ([('["left", "centre"]', '["left", "center"]')], "which is not a probe"),
+        ([("reference_length", "reference_lenght")], 'did you mean "reference_length"'),
+        ([('["coarse.msh", "fine.msh"]', '["a/fine.msh", "fine.msh"]')], "must differ"),
+        ([("[sweep]", '[time]\nend = "1 s"\n[sweep]')], "give either step"),
+        ([("[sweep]", "[levels.coarse]\nwall_size = 0.2\ncore_size = 0.2\n[sweep]")], "a mesh brings its own"),
+        ([("scale = [0.5, 1]", "scale = [-1]")], "greater than 0"),
+    ],
+)
+def test_mistakes_in_the_file_are_told_with_their_key(folder, capsys, changes, message):
+    where = folder(*changes)
+    (where / "wrong.csv").write_text("x,u\n0,1\n")
+    (where / "nan.csv").write_text("x,y,speed\n0,0,1\n0,1,nan\n")
+    (where / "pulse.csv").write_text("t,factor\n0,1\n1,2\n")
+    code, out, errors = run(capsys, "status", where)
+    assert code == 2 and out == "" and message in errors, errors
+
+
+def test_verbs_of_the_reactor_say_that_they_are_not_for_a_flow_case(folder, capsys):
+    where = folder()
+    for verb in ("fit", "calibrate", "setpoint", "view", "report"):
+        code, _, errors = run(capsys, verb, where)
+        assert code == 2 and "is a flow case" in errors and "remedy: " in errors
+    with pytest.raises(BadInput, match="is a flow case"):
+        load(where)
+
+
+@pytest.mark.field
+def test_operating_points_belong_to_reactor_cases(folder, capsys):
+    code, _, errors = run(capsys, "solve", folder(), "--antisolvent", "5000 mL/h")
+    assert code == 2 and "leave out --antisolvent" in errors
+    code, _, errors = run(capsys, "solve", CASES / "liang2023")
+    assert code == 2 and "needs --antisolvent and --precursor" in errors
+    code, _, errors = run(capsys, "sweep", folder(("[sweep]\nscale = [0.5, 1]\n", "")))
+    assert code == 2 and "has no table [sweep]" in errors
+    code, _, errors = run(capsys, "solve", folder(), "--level", "finest")
+    assert code == 2 and "choose from coarse, fine" in errors
+
+
+@pytest.mark.field
+def test_a_failure_tells_the_last_residuals(folder, capsys, monkeypatch, tmp_path):
+    history = [f"Re 10: Newton {n}, residual {10.0**n:.0e}" for n in range(6)]
+    failed = {
+        "name": "flow",
+        "level": "coarse",
+        "status": "failed",
+        "reason": "no steady flow was found at Re 10",
+        "remedy": "use a finer level",
+        "history": history,
+    }
+    monkeypatch.setattr(flow, "run_flow", lambda *_: [failed])
+    where = folder()
+    make_meshes(where)
+    code, out, errors = run(capsys, "solve", where, "--level", "coarse")
+    assert code == 1 and out == ""
+    assert "no steady flow was found" in errors and "Newton 5, residual 1e+05" in errors
+    assert "remedy: use a finer level" in errors and "Newton 1," not in errors
+
+
+@pytest.mark.parametrize("name", ["cylinder2d", "three-streams"])
+def test_the_example_cases_are_sound(name):
+    case = load_any(CASES / name)
+    assert isinstance(case, FlowCase) and case.resolved()["fluid"]
+
+
+@pytest.mark.field
+def test_the_cylinder_of_schaefer_and_turek(tmp_path, capsys):
+    """Drag and pressure difference of problem 2D-1 on the coarsest of its meshes; the reference is Nabh (1998)."""
+    import runpy
+
+    shutil.copytree(CYLINDER, tmp_path / "case", ignore=shutil.ignore_patterns("results", "*.msh"))
+    where = tmp_path / "case"
+    script = runpy.run_path(str(where / "make_mesh.py"))
+    script["CELLS"].pop("fine"), script["CELLS"].pop("medium")
+    script["main"](where)
+    code, out, errors = run(capsys, "solve", where, "--level", "coarse", "--ranks", "1", "--json")
+    assert code == 0, errors
+    data = json.loads(out)
+    drag, lift = data["forces"]["cylinder"]["coefficient"]
+    assert drag == pytest.approx(5.57953523384, rel=1e-3)
+    assert lift == pytest.approx(0.010618948146, abs=3e-3)
+    assert data["pressure_differences_pa"]["cylinder"] == pytest.approx(0.11752016697, rel=1e-2)

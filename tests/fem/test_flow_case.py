@@ -1,0 +1,358 @@
+"""Flow cases inside one process: exact solutions, profiles, probes, the march, the error from several meshes."""
+
+import csv
+import json
+import math
+
+import gmsh
+import numpy as np
+import pytest
+from mpi4py import MPI
+
+from twin.campaign import flow_worker
+from twin.campaign.flow_case import estimate_error, flow_mesh, quantities, unit_m
+from twin.campaign.flow_problem import FlowProblem
+from twin.campaign.refinement import refine
+from twin.campaign.run import check_laminar
+from twin.case import Results, load_any
+from twin.errors import BadInput, NotConverged
+from twin.fem.domain import read_domain
+from twin.flow import SteadySolver
+from twin.flow.inlets import hydraulic_diameter, table_profile
+from twin.flow.probes import Probes
+
+pytestmark = pytest.mark.field
+
+CHANNEL = """
+name = "channel"
+title = "Poiseuille"
+[junction]
+mesh = "channel.msh"
+bore = "1 mm"
+[fluid]
+density = "1000 kg/m^3"
+viscosity = "1 mPa*s"
+[boundaries]
+walls = ["bottom", "top"]
+[boundaries.inlets.in]
+mean_velocity = "10 mm/s"
+[boundaries.outlets.out]
+pressure = "5 Pa"
+[flow]
+[output]
+forces = ["bottom"]
+[output.probes]
+middle = ["1 mm", "0.5 mm"]
+[output.lines.across]
+from = ["1.5 mm", "0 mm"]
+to = ["1.5 mm", "1 mm"]
+points = 5
+"""
+
+
+def rectangles(path, boxes, name_of, size):
+    """A mesh of joined rectangles (x, y, width, height) with boundaries named by `name_of(x, y)` of their middle."""
+    gmsh.initialize(interruptible=False)
+    gmsh.option.setNumber("General.Terminal", 0)
+    occ = gmsh.model.occ
+    parts = [(2, occ.addRectangle(x, y, 0, width, height)) for x, y, width, height in boxes]
+    if len(parts) > 1:
+        parts, _ = occ.fuse(parts[:1], parts[1:])
+    occ.synchronize()
+    names = {}
+    for _, tag in gmsh.model.getEntities(1):
+        x, y, _ = occ.getCenterOfMass(1, tag)
+        names.setdefault(name_of(round(x, 6), round(y, 6)), []).append(tag)
+    for name, tags in names.items():
+        gmsh.model.addPhysicalGroup(1, tags, name=name)
+    gmsh.model.addPhysicalGroup(2, [tag for _, tag in gmsh.model.getEntities(2)], name="fluid")
+    gmsh.option.setNumber("Mesh.MeshSizeMax", size)
+    gmsh.option.setNumber("Mesh.MeshSizeMin", size)
+    gmsh.model.mesh.generate(2)
+    gmsh.write(str(path))
+    gmsh.finalize()
+
+
+def channel(path, size=0.34):
+    rectangles(path, [(0, 0, 2, 1)], lambda x, y: {0: "in", 2: "out"}.get(x, "bottom" if y < 0.5 else "top"), size)
+
+
+@pytest.fixture
+def case_of(tmp_path):
+    """Writes a case folder with the channel's mesh and loads it."""
+
+    def make(text=CHANNEL, *changes):
+        for old, new in changes:
+            assert old in text
+            text = text.replace(old, new)
+        (tmp_path / "case.toml").write_text(text)
+        if "channel.msh" in text and not (tmp_path / "channel.msh").exists():
+            channel(tmp_path / "channel.msh")
+        return load_any(tmp_path)
+
+    return make
+
+
+def problem_of(case):
+    level = case.level_names[0]
+    mesh = flow_mesh(case, level, case.folder / "results" / level / "mesh")
+    return FlowProblem(case, read_domain(mesh.msh, MPI.COMM_SELF), unit_m(case, level))
+
+
+def solved(case, scales=(1.0,)):
+    """The records of a case on its first mesh, on one rank."""
+    level = case.level_names[0]
+    results = Results.of(case, level)
+    mesh = flow_mesh(case, level, results.mesh)
+    job = {
+        "case": str(case.folder),
+        "level": level,
+        "results": str(results.folder),
+        "mesh_hash": mesh.hash,
+        "unit_m": unit_m(case, level),
+        "scales": list(scales),
+        "allow_high_reynolds": False,
+    }
+    flow_worker.run(job, MPI.COMM_SELF)
+    return [json.loads((results.point(case.point_name(scale)) / "record.json").read_text()) for scale in scales]
+
+
+def test_a_channel_has_poiseuille_s_pressure_drop(case_of):
+    slow, record = solved(case_of(), (0.5, 1.0))
+    drop = 12 * 1e-3 * 1e-2 * 2e-3 / 1e-3**2  # 12 µ U L/H²
+    inlet = record["boundaries"]["in"]
+    assert record["status"] == "steady" and record["reynolds"] == pytest.approx(20)  # on the hydraulic diameter
+    assert inlet["pressure_drop_pa"] == pytest.approx(drop, rel=1e-6)
+    assert slow["boundaries"]["in"]["pressure_drop_pa"] == pytest.approx(drop / 2, rel=1e-6)
+    assert inlet["pressure_pa"] == pytest.approx(5 + drop, rel=1e-6)
+    assert inlet["flow"] == pytest.approx(-1e-5) and abs(record["balance"]["relative"]) < 1e-12
+    assert record["units"] == {"measure": "m^2", "area": "m", "flow": "m^2/s", "force": "N/m"}
+    shear, push = record["forces"]["bottom"]["force"]
+    assert shear == pytest.approx(6 * 1e-3 * 1e-2 / 1e-3 * 2e-3, rel=1e-6)
+    assert push == pytest.approx(-(5 + drop / 2) * 2e-3, rel=1e-6)
+    assert record["probes"]["middle"]["velocity_m_s"] == pytest.approx([0.015, 0], abs=1e-9)
+    assert record["probes"]["middle"]["pressure_pa"] == pytest.approx(5 + drop / 2, rel=1e-6)
+    line = np.array(record["lines"]["across"]["velocity_m_s"])[:, 0]
+    assert line == pytest.approx(0.06 * np.array([0, 0.1875, 0.25, 0.1875, 0]), abs=1e-9)
+
+
+def test_three_inlets_share_one_outlet_and_one_is_a_plug(tmp_path, case_of):
+    def name_of(x, y):
+        return {(-1.5, 0): "left", (1.5, 0): "right", (0, 1.5): "top", (0, -3): "out"}.get((x, y), "wall")
+
+    rectangles(tmp_path / "cross.msh", [(-1.5, -0.5, 3, 1), (-0.5, -3, 1, 4.5)], name_of, 0.3)
+    case = case_of(
+        CHANNEL.split("[boundaries]")[0].replace("channel.msh", "cross.msh")
+        + """
+[boundaries]
+walls = ["wall"]
+[boundaries.inlets]
+left = { flow = "20 mm^2/s" }
+right = { flow = "10 mm^2/s" }
+top = { mean_velocity = "5 mm/s", profile = "plug" }
+[boundaries.outlets.out]
+[flow]
+reference_length = "1 mm"
+[output.lines.top]
+from = ["-0.4 mm", "1.5 mm"]
+to = ["0.4 mm", "1.5 mm"]
+points = 3
+[output.lines.left]
+from = ["-1.5 mm", "-0.25 mm"]
+to = ["-1.5 mm", "0.25 mm"]
+points = 3
+"""
+    )
+    (record,) = solved(case)
+    flows = {name: one["flow"] for name, one in record["boundaries"].items()}
+    assert flows == pytest.approx({"left": -2e-5, "right": -1e-5, "top": -5e-6, "out": 3.5e-5, "wall": 0}, abs=1e-15)
+    assert record["reynolds"] == pytest.approx(35)
+    plug = np.array(record["lines"]["top"]["velocity_m_s"])
+    assert np.ptp(plug[:, 1]) < 0.2 * abs(plug[1, 1]) and plug[1, 1] == pytest.approx(-5e-3, rel=0.15)
+    parabola = np.array(record["lines"]["left"]["velocity_m_s"])[:, 0]
+    assert parabola == pytest.approx([0.0225, 0.03, 0.0225], rel=1e-6)
+
+
+def test_a_formula_and_a_table_in_m_s_give_the_rate(tmp_path, case_of):
+    rate = 'mean_velocity = "10 mm/s"'
+    formula = problem_of(case_of(CHANNEL, (rate, 'formula = "0.06*y*(1 - y)"\nscale = false')))
+    assert formula.rates["in"] == pytest.approx(1e-5, rel=1e-9)
+    y = np.linspace(0, 1, 21)
+    rows = "\n".join(f"0,{height},{0.06 * height * (1 - height)}" for height in y)
+    (tmp_path / "measured.csv").write_text(f"x, y, speed\n{rows}\n")
+    table = problem_of(case_of(CHANNEL, (rate, 'profile = "measured.csv"\nscale = false')))
+    assert table.rates["in"] == pytest.approx(1e-5, rel=1e-3)
+
+
+def test_a_table_in_a_plane_is_smooth_between_its_points():
+    grid = np.linspace(0, 1, 9)
+    y, z = (part.ravel() for part in np.meshgrid(grid, grid))
+    speed = table_profile(np.column_stack([np.full_like(y, 2), y, z]), y * (1 - y) * z * (1 - z))
+    at = np.array([[2, 0.3, 0.55], [2, 0.81, 0.2], [2, 1.0001, 0.5]]).T
+    assert speed(at) == pytest.approx(at[1] * (1 - at[1]) * at[2] * (1 - at[2]), abs=1e-3)
+
+
+def test_the_hydraulic_diameter_counts_walls_only(case_of):
+    whole = problem_of(case_of())
+    assert whole.outlet_diameters_m["out"] == pytest.approx(2e-3)
+    half = problem_of(case_of(CHANNEL, ('walls = ["bottom", "top"]', 'walls = ["bottom"]\nmirrors = ["top"]')))
+    assert half.outlet_diameters_m["out"] == pytest.approx(4e-3)
+    assert hydraulic_diameter(half.domain, half.shapes, "out") == pytest.approx(1.0)  # in reference lengths now
+
+
+def test_a_pipe_s_hydraulic_diameter_is_its_bore(small):
+    from twin.flow.boundaries import Boundaries
+
+    domain, _ = small
+    assert hydraulic_diameter(domain, Boundaries.of_junction(domain), "outlet") == pytest.approx(1, rel=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ([("inlets.in]", "inlets.inflow]")], "no boundary inflow"),
+        ([('"bottom", "top"', '"bottom"')], "does not say what the boundary top is"),
+        ([('mean_velocity = "10 mm/s"', 'flow = "5 mL/h"')], "wrong unit for a 2-D mesh"),
+        ([('"1 mm", "0.5 mm"', '"1 mm", "1.5 mm"')], 'the point "middle"'),
+        ([('"1 mm", "0.5 mm"', '"1 mm", "0.5 mm", "0 mm"')], "the mesh is 2-D, and the probe middle is not"),
+        ([('mean_velocity = "10 mm/s"', 'mean_velocity = "10 mm/s"\nformula = "1/(y - y)"')], "is not finite"),
+        ([('"10 mm/s"', '"1.1 m/s"')], "has Re 2200"),
+        ([('"10 mm/s"', '"1.1 m/s"'), ("[flow]", '[flow]\nreference_length = "0.1 mm"')], 'outlet "out" of channel'),
+    ],
+)
+def test_what_does_not_fit_the_mesh_is_refused_before_anything_is_solved(case_of, changes, message):
+    case = case_of(CHANNEL, *changes)
+    with pytest.raises(BadInput, match=message) as caught:
+        solved(case)
+    assert caught.value.remedy
+    assert not (case.folder / "results" / "channel" / "points").exists()
+
+
+def test_high_reynolds_numbers_need_permission():
+    with pytest.raises(BadInput, match="Re 2500") as caught:
+        check_laminar(2500, "it")
+    assert "--allow-high-reynolds" in caught.value.remedy
+    check_laminar(2500, "it", allowed=True)
+
+
+def test_a_flow_that_fails_is_recorded_with_its_history(case_of, monkeypatch):
+    def fail(self, reynolds, flows):
+        self._watch("Re 20: Newton 0, residual 3.1e+02")
+        raise NotConverged("no steady flow was found", "use a finer level")
+
+    monkeypatch.setattr(SteadySolver, "solve", fail)
+    (record,) = solved(case_of())
+    assert record["status"] == "failed" and record["reason"] == "no steady flow was found"
+    assert record["remedy"] == "use a finer level" and record["history"] == ["Re 20: Newton 0, residual 3.1e+02"]
+    assert "forces" not in record
+
+
+UNSTEADY = CHANNEL + '[time]\nend = "0.2 s"\nstep = "0.02 s"\nsave = "0.1 s"\n'
+
+
+def rows_of(case):
+    path = Results.of(case, "channel").point("flow") / "series.csv"
+    with path.open() as file:
+        header, *rows = list(csv.reader(file))
+    return header, np.array(rows, dtype=float)
+
+
+def test_an_unsteady_run_goes_on_where_it_was_interrupted(tmp_path, case_of, monkeypatch):
+    (tmp_path / "pulse.csv").write_text("t,factor\n0,1\n0.1,2\n0.2,2\n")
+    history = ('"10 mm/s"', '"10 mm/s"\nhistory = "pulse.csv"')
+    (record,) = solved(case_of(UNSTEADY, history))
+    assert record["status"] == "unsteady" and record["time"]["rows"] == 10
+    assert -record["boundaries"]["in"]["flow"] == pytest.approx(2e-5)
+    header, straight = rows_of(load_any(tmp_path))
+
+    from twin.flow.transient import TransientSolver
+
+    advance = TransientSolver.advance
+
+    def interrupted(self, reynolds, flows, until, **more):
+        if until * 0.2 > 0.11:  # L/U is 0.2 s
+            raise KeyboardInterrupt
+        return advance(self, reynolds, flows, until, **more)
+
+    for path in Results.of(load_any(tmp_path), "channel").point("flow").iterdir():
+        path.unlink()
+    monkeypatch.setattr(TransientSolver, "advance", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        solved(load_any(tmp_path))
+    assert len(rows_of(load_any(tmp_path))[1]) == 5
+    monkeypatch.setattr(TransientSolver, "advance", advance)
+    (again,) = solved(load_any(tmp_path))
+    assert "going on from t = 0.1 s" in again["history"]
+    resumed = rows_of(load_any(tmp_path))
+    assert resumed[0] == header and resumed[1] == pytest.approx(straight, rel=1e-4, abs=1e-7)
+
+
+def test_an_unsteady_run_from_the_steady_state_stays_there(case_of):
+    (record,) = solved(case_of(UNSTEADY + 'start = "steady"\nsample = "0.1 s"\naverage_from = "0.1 s"\n'))
+    drop = record["time"]["statistics"]["pressure drop in Pa"]
+    assert record["time"]["rows"] == 2 and drop["mean"] == pytest.approx(0.24, rel=1e-6)
+    assert drop["lowest"] == pytest.approx(drop["highest"], rel=1e-6)
+    assert record["forces"]["bottom"]["force"][0] == pytest.approx(1.2e-4, rel=1e-6)
+
+
+def test_probes_reach_the_curved_wall(tmp_path):
+    gmsh.initialize(interruptible=False)
+    gmsh.option.setNumber("General.Terminal", 0)
+    gmsh.model.occ.addDisk(0, 0, 0, 1, 1)
+    gmsh.model.occ.synchronize()
+    gmsh.model.addPhysicalGroup(1, [1], name="wall")
+    gmsh.model.addPhysicalGroup(2, [1], name="fluid")
+    gmsh.option.setNumber("Mesh.MeshSizeMax", 0.5)
+    gmsh.model.mesh.generate(2)
+    gmsh.model.mesh.setOrder(2)
+    gmsh.write(str(tmp_path / "disc.msh"))
+    gmsh.finalize()
+    domain = read_domain(tmp_path / "disc.msh", MPI.COMM_SELF)
+    from dolfinx import fem
+
+    field = fem.Function(fem.functionspace(domain.mesh, ("Lagrange", 2)))
+    field.interpolate(lambda x: x[0] + 2 * x[1])
+    turn = np.linspace(0, 2 * np.pi, 40)
+    points = np.column_stack([np.cos(turn), np.sin(turn)])
+    points = np.vstack([points, 0.6 * points])
+    assert Probes(domain, points).sample(field) == pytest.approx(points @ [1, 2], abs=5e-3)
+    with pytest.raises(BadInput, match='"far" at'):
+        Probes(domain, np.array([[1.2, 0.0]]), ["far"])
+
+
+# -- the error of discretization ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sizes", [[4.0, 2.0, 1.0], [2.6, 1.7, 1.0]])
+@pytest.mark.parametrize("order", [1.3, 2.0, 3.7])
+def test_a_made_up_sequence_gives_its_order_and_limit(sizes, order):
+    found = refine([1 - 0.01 * size**order for size in sizes], sizes)
+    assert found.order == pytest.approx(order, rel=1e-6) and found.extrapolated == pytest.approx(1, rel=1e-9)
+    assert found.error == pytest.approx(1.25 * 0.01, rel=1e-6) and found.note == ""
+
+
+def test_the_example_of_celik():
+    """Table 1 of Celik et al. 2008, the first column: 18000, 8000, 4500 cells in 2-D."""
+    sizes = [math.sqrt(1 / cells) for cells in (4500, 8000, 18000)]
+    found = refine([5.863, 5.972, 6.063], sizes)
+    assert found.order == pytest.approx(1.53, abs=0.01) and found.extrapolated == pytest.approx(6.1685, abs=2e-4)
+    assert found.relative == pytest.approx(0.022, abs=1e-3)
+
+
+def test_sequences_without_an_order_get_a_wide_band():
+    swing = refine([1.0, 1.2, 1.1], [4.0, 2.0, 1.0])
+    assert swing.note == "oscillates" and swing.order is None and swing.error == pytest.approx(0.6)
+    stalled = refine([1.0, 1.1, 1.195], [4.0, 2.0, 1.0])
+    assert stalled.note == "no order" and stalled.error > 3 * 0.095
+    assert refine([1.0, 1.1], [2.0, 1.0]).error == pytest.approx(0.1)
+    assert refine([1.0, 1.0 + 1e-12], [2.0, 1.0]).note == "same"
+    assert refine([1e-14, -2e-14], [2.0, 1.0], scale=1.0).relative is None
+    assert refine([1.0], [1.0]) is None and refine([1.0, 1.1], [1.02, 1.0]) is None
+
+
+def test_one_mesh_gives_no_estimate(case_of):
+    case = case_of()
+    (record,) = solved(case)
+    answer = estimate_error(case, [("channel", Results.of(case, "channel"))], 1.0)
+    assert answer["note"] == "no error estimate: one mesh" and answer["quantities"] == {}
+    assert quantities(record)["pressure drop in"][0] == pytest.approx(0.24)

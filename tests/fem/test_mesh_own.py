@@ -1,0 +1,320 @@
+"""Geometry of the user's own: `.msh` in 3-D and 2-D, good and bad, and STEP files."""
+
+import re
+import shutil
+from contextlib import contextmanager
+from pathlib import Path
+
+import gmsh
+import meshio
+import numpy as np
+import pytest
+
+from twin.case import load
+from twin.case.schema import Level
+from twin.errors import BadInput
+from twin.meshing import build_mesh, mesh_file
+from twin.meshing.step import mesh_step
+
+pytestmark = pytest.mark.field
+PAPER = Path(__file__).parents[2] / "cases" / "liang2023"
+#: The faces of Gmsh's box, in the order of their tags.
+BOX = ["left", "right", "front", "back", "bottom", "top"]
+
+
+@contextmanager
+def drawing(path, version=4.1, order=1, **options):
+    """Draw within; the mesh is then made and written."""
+    gmsh.initialize(interruptible=False)
+    gmsh.option.setNumber("General.Terminal", 0)
+    gmsh.option.setNumber("Mesh.MshFileVersion", version)
+    gmsh.option.setNumber("Mesh.MeshSizeMax", 0.5)
+    for option, value in options.items():
+        gmsh.option.setNumber(option.replace("_", "."), value)
+    yield gmsh.model.occ
+    dim = gmsh.model.getDimension()
+    gmsh.model.mesh.generate(dim)
+    gmsh.model.mesh.setOrder(order)
+    gmsh.write(str(path))
+    gmsh.finalize()
+
+
+def box(path, names=BOX, version=4.1, order=1, fluid=True, **options):
+    with drawing(path, version, order, **options) as occ:
+        occ.addBox(0, 0, 0, 1, 1, 1)
+        occ.synchronize()
+        groups = {}
+        for tag, name in enumerate(names, start=1):
+            groups.setdefault(name, []).append(tag)
+        for name, tags in groups.items():
+            gmsh.model.addPhysicalGroup(2, tags, name=name or "")
+        if fluid:
+            gmsh.model.addPhysicalGroup(3, [1], name="anything")
+    return path
+
+
+def cylinder_in_channel(path, version=4.1, order=1):
+    """Schäfer and Turek's: a channel with a round hole."""
+    with drawing(path, version, order, Mesh_MeshSizeMax=0.1, Mesh_MeshSizeFromCurvature=12) as occ:
+        channel, hole = occ.addRectangle(0, 0, 0, 2.2, 0.41), occ.addDisk(0.2, 0.2, 0, 0.05, 0.05)
+        occ.cut([(2, channel)], [(2, hole)])
+        occ.synchronize()
+        names = {}
+        for _, tag in gmsh.model.getEntities(1):
+            x, y, _ = occ.getCenterOfMass(1, tag)
+            sides = {"inflow": x < 1e-6, "outflow": x > 2.2 - 1e-6, "cylinder": 0.1 < y < 0.3}
+            names.setdefault(next((name for name, here in sides.items() if here), "walls"), []).append(tag)
+        names["walls"] += [tag for tag in names["cylinder"] if gmsh.model.getType(1, tag) == "Line"]
+        for name, tags in names.items():
+            gmsh.model.addPhysicalGroup(1, tags, name=name)
+        gmsh.model.addPhysicalGroup(2, [tag for _, tag in gmsh.model.getEntities(2)], name="fluid")
+    return path
+
+
+@pytest.mark.parametrize("version", [2.2, 4.1])
+@pytest.mark.parametrize("order", [1, 2])
+def test_a_box_with_names_of_its_own(tmp_path, version, order):
+    made = mesh_file(box(tmp_path / "own.msh", version=version, order=order), tmp_path / "mesh")
+    assert made.quality.areas == pytest.approx(dict.fromkeys(BOX, 1.0))
+    assert made.quality.volume == pytest.approx(1.0) and made.quality.dimension == 3
+    mesh = meshio.read(made.vtu)
+    cells = mesh.points[mesh.cells_dict["tetra10"]]
+    edges = np.array([[0, 1], [1, 2], [0, 2], [0, 3], [1, 3], [2, 3]])  # VTK's order of the mid-edge nodes
+    assert np.abs(cells[:, edges].mean(axis=2) - cells[:, 4:]).max() < 1e-12
+
+
+def test_faces_that_share_a_name_are_one_boundary(tmp_path):
+    made = mesh_file(box(tmp_path / "own.msh", ["in", "out", *["wall"] * 4]), tmp_path / "mesh")
+    assert made.quality.areas == pytest.approx({"in": 1.0, "out": 1.0, "wall": 4.0})
+
+
+@pytest.mark.parametrize("version", [2.2, 4.1])
+@pytest.mark.parametrize("order", [1, 2])
+def test_a_mesh_in_the_plane(tmp_path, version, order):
+    made = mesh_file(cylinder_in_channel(tmp_path / "flat.msh", version, order), tmp_path / "mesh")
+    quality = made.quality
+    assert quality.dimension == 2 and set(quality.areas) == {"inflow", "outflow", "walls", "cylinder"}
+    assert quality.areas["cylinder"] == pytest.approx(np.pi * 0.1, rel=1e-3 if order == 2 else 0.03)
+    assert quality.volume == pytest.approx(2.2 * 0.41 - np.pi * 0.05**2, rel=1e-5 if order == 2 else 1e-3)
+    assert meshio.read(made.vtu).cells_dict["triangle6"].shape == (quality.cells, 6)
+
+
+def test_clockwise_triangles_are_turned(tmp_path):
+    good = meshio.read(cylinder_in_channel(tmp_path / "flat.msh", 2.2))
+    good.cells_dict["triangle"][::2] = good.cells_dict["triangle"][::2, ::-1]
+    meshio.write(tmp_path / "turned.msh", good, file_format="gmsh22", binary=False)
+    quality = mesh_file(tmp_path / "turned.msh", tmp_path / "mesh").quality
+    assert quality.volume == pytest.approx(2.2 * 0.41 - np.pi * 0.05**2, rel=1e-3) and quality.min_jacobian_ratio > 0.9
+
+
+def refused(path, tmp_path, words, **more):
+    with pytest.raises(BadInput, match=words) as caught:
+        mesh_file(path, tmp_path / "mesh", **more)
+    assert caught.value.remedy and not (tmp_path / "mesh" / "quality.json").exists()
+
+
+def test_an_outer_facet_without_a_name_is_refused(tmp_path):
+    refused(box(tmp_path / "own.msh", BOX[:5]), tmp_path, r"outer facets of .* have no name, the first near \(.*, 1\)")
+
+
+def test_a_boundary_with_a_number_only_is_refused(tmp_path):
+    refused(box(tmp_path / "own.msh", [*BOX[:5], ""]), tmp_path, "has the number 6 and no name")
+
+
+def test_a_facet_in_two_boundaries_is_refused(tmp_path):
+    with drawing(tmp_path / "own.msh") as occ:
+        occ.addBox(0, 0, 0, 1, 1, 1)
+        occ.synchronize()
+        gmsh.model.addPhysicalGroup(2, [1, 2, 3, 4, 5, 6], name="wall")
+        gmsh.model.addPhysicalGroup(2, [1], name="inlet")
+        gmsh.model.addPhysicalGroup(3, [1], name="fluid")
+    refused(tmp_path / "own.msh", tmp_path, 'are in "wall" and in "inlet"')
+
+
+@pytest.mark.parametrize("apart", [1.0, 2.0], ids=["touching", "apart"])
+def test_two_pieces_are_refused(tmp_path, apart):
+    with drawing(tmp_path / "own.msh") as occ:
+        occ.addBox(0, 0, 0, 1, 1, 1)
+        occ.addBox(apart, 0, 0, 1, 1, 1)
+        occ.synchronize()
+        gmsh.model.addPhysicalGroup(2, list(range(1, 13)), name="wall")
+        gmsh.model.addPhysicalGroup(3, [1, 2], name="fluid")
+    refused(tmp_path / "own.msh", tmp_path, "is in 2 pieces")
+
+
+@pytest.mark.parametrize(("name", "fine"), [("plane_1", True), ("baffle", False)])
+def test_inside_the_fluid_there_are_cut_planes_alone(tmp_path, name, fine):
+    with drawing(tmp_path / "own.msh") as occ:
+        occ.fragment([(3, occ.addBox(0, 0, 0, 1, 1, 1))], [(3, occ.addBox(1, 0, 0, 1, 1, 1))])
+        occ.synchronize()
+        between = [tag for _, tag in gmsh.model.getEntities(2) if len(gmsh.model.getAdjacencies(2, tag)[0]) == 2]
+        outer = [tag for _, tag in gmsh.model.getEntities(2) if tag not in between]
+        gmsh.model.addPhysicalGroup(2, between, name=name)
+        gmsh.model.addPhysicalGroup(2, outer, name="wall")
+        gmsh.model.addPhysicalGroup(3, [1, 2], name="fluid")
+    if fine:
+        areas = mesh_file(tmp_path / "own.msh", tmp_path / "mesh").quality.areas
+        assert areas == pytest.approx({name: 1.0, "wall": 10.0})
+    else:
+        refused(tmp_path / "own.msh", tmp_path, 'the boundary "baffle" of .* is inside the fluid')
+
+
+def test_a_cut_plane_at_the_outside_is_refused(tmp_path):
+    refused(box(tmp_path / "own.msh", [*BOX[:5], "plane_1"]), tmp_path, "is not inside the fluid")
+
+
+def moved(path, tmp_path, change):
+    """The mesh with its points changed."""
+    mesh = meshio.read(path)
+    change(mesh.points)
+    meshio.write(tmp_path / "moved.msh", mesh, file_format="gmsh22", binary=False)
+    return tmp_path / "moved.msh"
+
+
+def test_inverted_elements_are_refused(tmp_path):
+    def push(points):
+        inner = np.flatnonzero(((points > 0.1) & (points < 0.9)).all(axis=1))[0]
+        points[inner] += [0.0, 0.0, 0.95]
+
+    path = moved(box(tmp_path / "own.msh", version=2.2), tmp_path, push)
+    refused(path, tmp_path, "has inverted tetrahedra: neighbours lie on the same side")
+
+
+def test_folded_curved_elements_are_refused(tmp_path):
+    def push(points):
+        # The node in the middle of an inner edge, three quarters of an edge off its place.
+        away = np.linalg.norm(points - [0.5, 0.5, 0.5], axis=1)
+        points[np.argsort(away)[1]] += [0.3, 0.0, 0.0]
+
+    path = moved(box(tmp_path / "own.msh", version=2.2, order=2), tmp_path, push)
+    refused(path, tmp_path, "folds or nearly so")
+
+
+def test_flat_elements_are_refused(tmp_path):
+    def flatten(points):
+        points[:, 2] = 0.0
+
+    refused(moved(box(tmp_path / "own.msh", version=2.2), tmp_path, flatten), tmp_path, "tetrahedra without volume")
+
+
+def test_bricks_and_surfaces_and_pictures_are_refused(tmp_path):
+    with drawing(tmp_path / "bricks.msh") as occ:
+        base = occ.addRectangle(0, 0, 0, 1, 1)
+        occ.extrude([(2, base)], 0, 0, 1, numElements=[2], recombine=True)
+        occ.synchronize()
+        gmsh.model.addPhysicalGroup(2, [1, 2, 3, 4, 5, 6], name="wall")
+        gmsh.model.addPhysicalGroup(3, [1], name="fluid")
+    refused(tmp_path / "bricks.msh", tmp_path, "elements of other kinds: Prism")
+    with drawing(tmp_path / "shell.msh") as occ:
+        occ.addSphere(0, 0, 0, 1)
+        occ.synchronize()
+        gmsh.model.addPhysicalGroup(2, [1], name="wall")
+        occ.remove([(3, 1)])
+        occ.synchronize()
+    refused(tmp_path / "shell.msh", tmp_path, "is a surface in space")
+    (tmp_path / "empty.msh").write_text("$MeshFormat\n4.1 0 8\n$EndMeshFormat\n")
+    refused(tmp_path / "empty.msh", tmp_path, "has no tetrahedra or triangles")
+    refused(tmp_path / "none.msh", tmp_path, "no mesh file")
+
+
+def test_names_are_demanded_where_they_matter(tmp_path):
+    path = box(tmp_path / "own.msh", ["hot", "cold", "outlet", "wall", "wall", "symmetry"])
+    refused(path, tmp_path, "the boundaries of .* are cold, hot", names=("hot", "outlet", "wall"))
+    assert mesh_file(path, tmp_path / "mesh", names=("hot", "cold", "outlet", "wall")).quality.cells
+
+
+# -- STEP --------------------------------------------------------------------------------------------------------------
+
+#: A T of 2 mm bores along x, its leg along z, in mm.
+T_FACES = {"antisolvent": (-6e-3, 0.0, 0.0), "precursor": (6e-3, 0.0, 0.0), "outlet": (0.0, 0.0, 8e-3)}
+LEVEL = Level(wall_size=0.3, core_size=0.35)
+
+
+def step_t(path, spare=0.0):
+    gmsh.initialize(interruptible=False)
+    gmsh.option.setNumber("General.Terminal", 0)
+    occ = gmsh.model.occ
+    occ.fuse([(3, occ.addCylinder(-6, 0, 0, 12, 0, 0, 1))], [(3, occ.addCylinder(0, 0, 0, 0, 0, 8, 1))])
+    if spare:
+        occ.addBox(20, 0, 0, spare, spare, spare)
+    occ.synchronize()
+    gmsh.write(str(path))
+    gmsh.finalize()
+    return path
+
+
+def labelled(path, names):
+    """The file with labels on its plane faces, by a point of their planes in mm."""
+    text = path.read_text().replace("\n", "")
+
+    def body(number):
+        return re.search(rf"#{number} = \w+\(''?,?(.*?)\);", text)[1]
+
+    def label(face):
+        place = re.search(r"#(\d+)", body(face[2]))[1] if f"#{face[2]} = PLANE(" in text else None
+        at = body(re.search(r"#(\d+)", body(place))[1]) if place else ""
+        point = tuple(float(value) for value in at.strip("()").split(",")) if at else None
+        return f"ADVANCED_FACE('{names.get(point, '')}',{face[1]},#{face[2]}"
+
+    path.write_text(re.sub(r"ADVANCED_FACE\('',(\(.*?\)),#(\d+)", label, text))
+    return path
+
+
+@contextmanager
+def running():
+    gmsh.initialize(interruptible=False)
+    gmsh.option.setNumber("General.Terminal", 0)
+    try:
+        yield
+    finally:
+        gmsh.finalize()
+
+
+@pytest.fixture
+def own_step(tmp_path):
+    folder = tmp_path / "case"
+    shutil.copytree(PAPER, folder, ignore=shutil.ignore_patterns("results"))
+    step_t(folder / "t.step")
+    path = folder / "case.toml"
+    points = "\n".join(
+        f'{name} = ["{x * 1e3} mm", "{y * 1e3} mm", "{z * 1e3} mm"]' for name, (x, y, z) in T_FACES.items()
+    )
+    text = path.read_text().replace(
+        'connector = "ptfe-y-60"', f'step = "t.step"\nbore = "2 mm"\n\n[junction.faces]\n{points}'
+    )
+    path.write_text(text.replace("wall_size = 0.10", "wall_size = 0.3").replace("core_size = 0.16", "core_size = 0.35"))
+    return folder
+
+
+def test_a_step_file_with_points_on_its_faces(own_step, tmp_path):
+    case = load(own_step)
+    assert case.junction.faces["outlet"] == pytest.approx((0, 0, 8e-3))
+    made = build_mesh(case, "coarse", tmp_path / "mesh")
+    areas = {name: made.quality.areas[name] for name in T_FACES}
+    assert areas == pytest.approx(dict.fromkeys(T_FACES, np.pi / 4), rel=1e-3)
+    # Two bores of 6 and 4 bore lengths, less half of what two crossing cylinders share (16 r³/3).
+    assert made.quality.volume == pytest.approx(np.pi / 4 * (6 + 4) - 8 / 3 * 0.5**3, rel=2e-3)
+    assert build_mesh(case, "coarse", tmp_path / "mesh").reused
+
+
+def test_a_step_file_with_labels(tmp_path):
+    path = labelled(step_t(tmp_path / "t.step"), {(-6, 0, 0): "a", (6, 0, 0): "b", (0, 0, 8): "exit"})
+    with running():
+        grid = mesh_step(path, 2e-3, {}, LEVEL, None)
+    assert set(grid.facets) == {"a", "b", "exit", "wall"}
+    assert grid.points[np.unique(grid.facets["a"])][:, 0] == pytest.approx(-3)
+    assert grid.points[np.unique(grid.facets["exit"])][:, 2] == pytest.approx(4)
+
+
+def test_a_step_file_that_won_t_do_is_refused(tmp_path):
+    path = step_t(tmp_path / "t.step")
+    with running(), pytest.raises(BadInput, match=r"0\.5 bores from every face"):
+        mesh_step(path, 2e-3, {"outlet": (0, 0, 9e-3)}, LEVEL, None)
+    with running(), pytest.raises(BadInput, match=r"the boundaries of .* are outlet, wall"):
+        mesh_step(path, 2e-3, {"outlet": (0, 0, 8e-3)}, LEVEL, ("inlet", "outlet", "wall"))
+    step_t(tmp_path / "two.step", spare=1.0)
+    with running(), pytest.raises(BadInput, match="has 2 solids"):
+        mesh_step(tmp_path / "two.step", 2e-3, {}, LEVEL, None)
+    (tmp_path / "bad.step").write_text("no STEP")
+    with running(), pytest.raises(BadInput, match=r"can't read .*bad\.step"):
+        mesh_step(tmp_path / "bad.step", 2e-3, {}, LEVEL, None)

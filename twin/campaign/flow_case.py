@@ -1,0 +1,150 @@
+"""A flow case from its meshes to its records: which points are open, running them, the error of discretization."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+from twin.campaign.refinement import refine
+from twin.campaign.run import Event, Follow, start_workers
+from twin.case import Case, FlowCase, Results
+from twin.errors import BadInput
+from twin.files import digest, read_json, write_json
+from twin.junction import bore_m
+from twin.provenance import provenance
+
+if TYPE_CHECKING:
+    from twin.meshing import MeshFolder
+
+SCHEMA = 1
+NO_ESTIMATE = "no error estimate: one mesh"
+
+
+def flow_mesh(case: FlowCase, level: str, where: Path) -> MeshFolder:
+    """The mesh of a level; its boundaries may have any names, which the case explains."""
+    from twin.meshing import build_mesh
+
+    return build_mesh(_at(case, level), level, where, names=None)
+
+
+def unit_m(case: FlowCase, level: str) -> float:
+    """The length of the mesh's unit."""
+    return bore_m(_at(case, level))
+
+
+def _at(case: FlowCase, level: str) -> Case:
+    """What the mesher reads of a case: its folder, its levels, its junction with one mesh."""
+    return cast(Case, SimpleNamespace(folder=case.folder, level=case.level, junction=case.junction_at(level)))
+
+
+def flow_hash(case: FlowCase, scale: float, mesh_hash: str, unit: float) -> str:
+    """A hash of all that decides the numbers of a flow."""
+    return digest({"schema": SCHEMA, "mesh": mesh_hash, "unit": unit, "scale": scale, **case.resolved()})
+
+
+def flow_state(case: FlowCase, level: str, results: Results, scale: float, mesh_hash: str) -> str:
+    """`steady`, `marched`, `unsteady` or `failed` from the record; `open` without one, `outdated` where it is of
+    other data.
+    """
+    path = results.point(case.point_name(scale)) / "record.json"
+    if not path.exists():
+        return "open"
+    record = read_json(path)
+    wanted = flow_hash(case, scale, mesh_hash, unit_m(case, level))
+    return record["status"] if record["provenance"]["point_hash"] == wanted else "outdated"
+
+
+def run_flow(
+    case: FlowCase,
+    level: str,
+    results: Results,
+    mesh: MeshFolder,
+    scales: list[float],
+    ranks: int,
+    follow: Follow = lambda event: None,
+    allow_high_reynolds: bool = False,
+) -> list[dict[str, Any]]:
+    """Solves the flows that have no valid record yet; returns the records of all.
+
+    Bad input (names that the mesh lacks, a turbulent rate, …) is raised before anything is solved; a flow that does not
+    converge is recorded as failed.
+    """
+    if ranks < 1:
+        raise BadInput(f"{ranks} ranks can't run anything", "give --ranks 1 or more")
+    names = {scale: case.point_name(scale) for scale in scales}
+    done = ("steady", "marched", "unsteady")
+    reused = [scale for scale in scales if flow_state(case, level, results, scale, mesh.hash) in done]
+    for scale in reused:
+        follow(Event("reused", names[scale]))
+    if open_scales := [scale for scale in scales if scale not in reused]:
+        write_json(results.folder / "case.json", case.resolved())
+        job = {
+            "case": str(case.folder.resolve()),
+            "level": level,
+            "results": str(results.folder.resolve()),
+            "mesh_hash": mesh.hash,
+            "unit_m": unit_m(case, level),
+            "scales": open_scales,
+            "allow_high_reynolds": allow_high_reynolds,
+        }
+        start_workers("twin.campaign.flow_worker", results, job, ranks, follow)
+    return [read_json(results.point(name) / "record.json") for name in names.values()]
+
+
+def estimate_error(case: FlowCase, results: list[tuple[str, Results]], scale: float) -> dict[str, Any]:
+    """The discretization error of every number that all solved levels have, and writes it to `refinement.json`.
+
+    Levels are ordered by the size of their cells; records of other data than the case's own don't count.
+    """
+    rows = []
+    for level, one in results:
+        quality = one.mesh / "quality.json"
+        mesh_hash = read_json(quality)["hash"] if quality.exists() else ""
+        if flow_state(case, level, one, scale, mesh_hash) in ("steady", "marched", "unsteady"):
+            rows.append((level, read_json(one.point(case.point_name(scale)) / "record.json")))
+    rows.sort(key=lambda row: -row[1]["mesh"]["size_m"])
+    sizes = [record["mesh"]["size_m"] for _, record in rows]
+    answer: dict[str, Any] = {"levels": [level for level, _ in rows], "size_m": sizes, "quantities": {}, "note": ""}
+    tables = [quantities(record) for _, record in rows]
+    for name, (_, unit, scale) in tables[-1].items() if tables else ():
+        if all(name in table for table in tables):
+            found = refine([table[name][0] for table in tables], sizes, unit, scale)
+            if found is not None:
+                answer["quantities"][name] = found.as_dict()
+    if len(rows) < 2:
+        answer["note"] = NO_ESTIMATE
+    elif not answer["quantities"]:
+        answer["note"] = "no error estimate: the two finest meshes differ by less than 10 % in cell size"
+    if len(rows) > 1:
+        write_json(results[0][1].refinement, {"schema": SCHEMA, **answer, "provenance": provenance()})
+    return answer
+
+
+def quantities(record: dict[str, Any]) -> dict[str, tuple[float, str, float]]:
+    """The numbers of a record that a finer mesh may change: by name, with their unit and what a large one would be."""
+    found: dict[str, tuple[float, str, float]] = {}
+    units, boundaries, reference = record["units"], record["boundaries"], record["reference"]
+    speed = reference["velocity_m_s"]
+    pressure = record["fluid"]["density_kg_m3"] * speed**2
+    force = pressure * reference["length_m"] ** (record["mesh"]["dimension"] - 1)
+    outlets = [name for name, one in boundaries.items() if one["role"] == "outlet"]
+    for name, one in boundaries.items():
+        if one["role"] == "inlet":
+            found[f"pressure drop {name}"] = (one["pressure_drop_pa"], "Pa", pressure)
+        if name in outlets and len(outlets) > 1:
+            found[f"flow {name}"] = (one["flow"], units["flow"], record["balance"]["inflow"])
+    for name, one in record["forces"].items():
+        for axis, value in zip("xyz", one["force"], strict=False):
+            found[f"force {name} {axis}"] = (value, units["force"], force)
+        for axis, value in zip("xyz", one["coefficient"] or (), strict=False):
+            found[f"coefficient {name} {axis}"] = (value, "", 1.0)
+    for name, one in record["probes"].items():
+        found[f"pressure {name}"] = (one["pressure_pa"], "Pa", pressure)
+        for axis, value in zip("xyz", one["velocity_m_s"], strict=False):
+            found[f"velocity {name} {axis}"] = (value, "m/s", speed)
+    for name, value in record["pressure_differences_pa"].items():
+        found[f"pressure difference {name}"] = (value, "Pa", pressure)
+    for name, one in record.get("time", {}).get("statistics", {}).items():
+        found[f"mean {name}"] = (one["mean"], "", 0.0)
+    return found

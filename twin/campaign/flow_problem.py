@@ -1,0 +1,263 @@
+"""A flow case on one mesh, made dimensionless by its reference length and velocity."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import basix.ufl
+import numpy as np
+import ufl
+from dolfinx import fem
+from dolfinx import mesh as dmesh
+
+from twin.campaign.run import check_laminar
+from twin.case import FlowCase
+from twin.case.tables import Formula, read_history, read_profile
+from twin.errors import BadInput
+from twin.fem.domain import Domain
+from twin.flow.boundaries import Boundaries, Profile
+from twin.flow.inlets import history, hydraulic_diameter, profile_flow, table_profile
+
+
+@dataclass(frozen=True)
+class Scales:
+    """The units of the computation in SI. `depth_m` is that of coefficients, None in 3-D where the case gives none."""
+
+    dim: int
+    length_m: float
+    velocity_m_s: float
+    density_kg_m3: float
+    viscosity_m2_s: float
+    depth_m: float | None
+
+    @property
+    def reynolds(self) -> float:
+        """Re = U L/ν on the reference velocity and length."""
+        return self.velocity_m_s * self.length_m / self.viscosity_m2_s
+
+    @property
+    def pressure_pa(self) -> float:
+        """ρU²."""
+        return self.density_kg_m3 * self.velocity_m_s**2
+
+    @property
+    def area(self) -> float:
+        """The unit of areas in m², in 2-D of lengths in m."""
+        return self.length_m ** (self.dim - 1)
+
+    @property
+    def flow(self) -> float:
+        """The unit of volume flows in m³/s, in 2-D in m²/s."""
+        return self.velocity_m_s * self.area
+
+    @property
+    def force(self) -> float:
+        """The unit of forces in N, in 2-D in N/m."""
+        return self.pressure_pa * self.area
+
+    @property
+    def time_s(self) -> float:
+        """L/U."""
+        return self.length_m / self.velocity_m_s
+
+    @property
+    def coefficient(self) -> float | None:
+        """½ρU² times the reference area, by which a force becomes a coefficient."""
+        if self.dim == 2:
+            return self.pressure_pa * self.length_m / 2
+        return None if self.depth_m is None else self.pressure_pa * self.length_m * self.depth_m / 2
+
+
+class FlowProblem:
+    """Checks a case against its mesh and holds what the solvers need. All ranks raise the same `BadInput`, or none.
+
+    The domain is rescaled in place: its coordinates are then in reference lengths.
+    """
+
+    def __init__(self, case: FlowCase, domain: Domain, unit_m: float) -> None:
+        self.case, self.domain, self._unit_m = case, domain, unit_m
+        self._check_names()
+        self._check_dimension()
+        self.shapes = Boundaries(
+            {name: self._profile(name) for name in case.boundaries.inlets},
+            dict.fromkeys(case.boundaries.outlets, 0.0),
+            {name: tuple(wall.velocity or ()) for name, wall in case.boundaries.walls.items()},
+            tuple(case.boundaries.mirrors),
+        )
+        self.shapes.check(domain)
+        widths = {name: unit_m * hydraulic_diameter(domain, self.shapes, name) for name in case.boundaries.outlets}
+        self.outlet_diameters_m = {name: width if np.isfinite(width) else None for name, width in widths.items()}
+        bounded = [width for width in self.outlet_diameters_m.values() if width is not None]
+        self.length_m = case.flow.reference_length or max(bounded, default=unit_m)
+        domain.mesh.geometry.x[:] *= unit_m / self.length_m
+        area = self.length_m ** (domain.dim - 1)
+        pressures = [outlet.pressure for outlet in case.boundaries.outlets.values()]
+        #: The level of all pressures in Pa. The solvers see pressures above it: a march from rest starts from it.
+        self.base_pa = sum(pressures) / len(pressures)
+        self.areas = {name: domain.area(name) * area for name, _ in case.boundaries.roles}
+        self.rates = {name: self._rate(name, area) for name in case.boundaries.inlets}
+        self._dragged = {name: self._dragged_in(name) * area for name in case.boundaries.inlets}
+
+    def scales(self, scale: float) -> Scales:
+        """The units at a factor on all rates and wall velocities."""
+        case = self.case
+        speed = case.flow.reference_velocity or self._outlet_velocity() or self._wall_velocity()
+        if not speed > 0:
+            raise BadInput("the flow has no velocity to refer to", "give flow.reference_velocity")
+        depth = case.flow.reference_depth
+        fluid = case.fluid
+        return Scales(
+            self.domain.dim,
+            self.length_m,
+            scale * speed,
+            fluid.density_kg_m3,
+            fluid.kinematic_viscosity_m2_s,
+            depth,
+        )
+
+    def boundaries(self, scales: Scales, scale: float) -> Boundaries:
+        """Those of the solvers: pressures in ρU² above `base_pa`, wall velocities in U."""
+        case = self.case.boundaries
+        return Boundaries(
+            self.shapes.inlets,
+            {name: (outlet.pressure - self.base_pa) / scales.pressure_pa for name, outlet in case.outlets.items()},
+            {
+                name: tuple(scale * part / scales.velocity_m_s for part in wall.velocity or ())
+                for name, wall in case.walls.items()
+            },
+            self.shapes.mirrors,
+        )
+
+    def flows(self, scales: Scales, scale: float) -> dict[str, float]:
+        """The volume flows of the inlets in U·L², in 2-D in U·L, less what sliding walls drag in at their rims."""
+        return {name: scale * (rate - self._dragged[name]) / scales.flow for name, rate in self.rates.items()}
+
+    def flows_at(self, scales: Scales, scale: float) -> Callable[[float], dict[str, float]]:
+        """The same as a function of the time in L/U, with the inlets' histories."""
+        factor = scale / scales.flow
+        tables = {
+            name: read_history(self.case.folder / inlet.history)
+            for name, inlet in self.case.boundaries.inlets.items()
+            if inlet.history is not None
+        }
+
+        def at(time: float) -> dict[str, float]:
+            factors = {name: history(*table, time * scales.time_s) for name, table in tables.items()}
+            return {
+                name: factor * (rate * factors.get(name, 1.0) - self._dragged[name])
+                for name, rate in self.rates.items()
+            }
+
+        return at
+
+    def outlet_reynolds(self, scales: Scales, scale: float) -> dict[str, float]:
+        """Re of each outlet on its hydraulic diameter and the mean velocity of all outlets; none without a rate."""
+        speed = scale * self._outlet_velocity()
+        if speed == 0:
+            return {}
+        widths = self.outlet_diameters_m.items()
+        return {name: speed * width / scales.viscosity_m2_s for name, width in widths if width is not None}
+
+    def check_laminar(self, scales: Scales, scale: float, allowed: bool) -> None:
+        """Raises `BadInput` where the flow may be turbulent."""
+        check_laminar(scales.reynolds, f"{self.case.name}, on its reference length and velocity,", allowed)
+        for name, reynolds in self.outlet_reynolds(scales, scale).items():
+            check_laminar(reynolds, f'the outlet "{name}" of {self.case.name}', allowed)
+
+    # -- what enters -------------------------------------------------------------------------------------------------
+
+    def _profile(self, name: str) -> Profile:
+        inlet = self.case.boundaries.inlets[name]
+        if inlet.formula is not None:
+            shape: Callable[[np.ndarray], np.ndarray] = Formula(inlet.formula)
+        elif inlet.measured:
+            table = read_profile(self.case.folder / inlet.profile)
+            if table.dim != self.domain.dim:
+                raise BadInput(
+                    f"{inlet.profile} is of a {table.dim}-D mesh, and this one is {self.domain.dim}-D",
+                    f"its columns must be {'x, y' if self.domain.dim == 2 else 'x, y, z'}, speed",
+                )
+            shape = table_profile(table.points, table.speeds)  # type: ignore[assignment]
+        else:
+            return "plug" if inlet.profile == "plug" else "developed"
+        return functools.partial(self._in_mesh_units, shape)
+
+    def _in_mesh_units(self, shape: Callable[[np.ndarray], np.ndarray], points: np.ndarray) -> np.ndarray:
+        return shape(points * (self.length_m / self._unit_m))
+
+    def _rate(self, name: str, area: float) -> float:
+        """m³/s, in 2-D m²/s."""
+        inlet = self.case.boundaries.inlets[name]
+        if not inlet.scale:
+            return profile_flow(self.domain, self.shapes, name) * area
+        if inlet.flow is None:
+            return float(inlet.mean_velocity or 0.0) * self.areas[name]
+        if inlet.flow.per_depth != (self.domain.dim == 2):
+            wanted = "per metre of depth, in m^2/s" if self.domain.dim == 2 else "in m^3/s"
+            raise BadInput(
+                f'the flow of the inlet "{name}" has the wrong unit for a {self.domain.dim}-D mesh',
+                f"give it {wanted}, or as mean_velocity",
+            )
+        return inlet.flow.value
+
+    def _dragged_in(self, name: str) -> float:
+        """What enters an inlet because its rim moves with a wall, in m/s times areas in reference lengths."""
+        walls = {wall: one.velocity for wall, one in self.case.boundaries.walls.items()}
+        if not any(any(velocity or ()) for velocity in walls.values()):
+            return 0.0
+        domain = self.domain
+        element = basix.ufl.element("Lagrange", domain.mesh.basix_cell(), 2, shape=(domain.dim,))
+        rim = fem.Function(fem.functionspace(domain.mesh, element))
+        for wall, velocity in walls.items():
+            dofs = domain.dofs(rim.function_space, wall)
+            rim.x.array.reshape(-1, domain.dim)[dofs] = velocity or [0.0] * domain.dim
+        return -domain.integral(ufl.dot(rim, ufl.FacetNormal(domain.mesh)) * domain.ds(name))
+
+    def _outlet_velocity(self) -> float:
+        return abs(sum(self.rates.values())) / sum(self.areas[name] for name in self.case.boundaries.outlets)
+
+    def _wall_velocity(self) -> float:
+        speeds = (np.linalg.norm(wall.velocity or [0.0]) for wall in self.case.boundaries.walls.values())
+        return float(max(speeds, default=0.0))
+
+    # -- the mesh and the case ---------------------------------------------------------------------------------------
+
+    def _check_names(self) -> None:
+        domain = self.domain
+        known = [name for name, _ in self.case.boundaries.roles]
+        if missing := [name for name in known if name not in domain.tags]:
+            raise BadInput(
+                f"the mesh has no boundary {', '.join(missing)}",
+                "its boundaries are " + ", ".join(name for name in domain.tags if name not in domain.planes),
+            )
+        exterior = dmesh.exterior_facet_indices(domain.mesh.topology)
+        told = np.concatenate([domain.facets.find(domain.tags[name]) for name in known])
+        rest = np.setdiff1d(exterior, told)
+        forgotten = []
+        for name, tag in domain.tags.items():
+            if domain.comm.allreduce(len(np.intersect1d(rest, domain.facets.find(tag)))):
+                forgotten.append(name)
+        if forgotten:
+            raise BadInput(
+                f"the case does not say what the boundary {', '.join(forgotten)} is",
+                "put it into boundaries.inlets, outlets, walls or mirrors",
+            )
+        if bare := domain.comm.allreduce(len(rest)):
+            raise BadInput(
+                f"{bare} facets of the mesh's surface belong to no named boundary",
+                "put every surface (in 2-D: curve) into a physical group with a name",
+            )
+
+    def _check_dimension(self) -> None:
+        dim, words = self.domain.dim, []
+        for name, wall in self.case.boundaries.walls.items():
+            if wall.velocity is not None and len(wall.velocity) != dim:
+                words.append(f"the velocity of the wall {name}")
+        points = {f"the probe {name}": point for name, point in self.case.output.probes.items()}
+        for name, line in self.case.output.lines.items():
+            points |= {f"the start of the line {name}": line.start, f"the end of the line {name}": line.end}
+        words += [name for name, point in points.items() if len(point) != dim]
+        if words:
+            raise BadInput(f"the mesh is {dim}-D, and {', '.join(words)} is not", f"give {dim} numbers")

@@ -1,0 +1,196 @@
+"""The numbers of a flow: what passes each boundary, pressures, forces, probes, lines."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ufl
+from dolfinx import fem
+from mpi4py import MPI
+
+from twin.campaign.flow_problem import FlowProblem, Scales
+from twin.fem.domain import Domain
+from twin.fem.forms import compiled
+from twin.files import whole
+from twin.flow.forces import Force
+from twin.flow.probes import Probes
+
+
+class Points:
+    """The probes and lines of a case, found in the mesh once."""
+
+    def __init__(self, problem: FlowProblem) -> None:
+        output, length, dim = problem.case.output, problem.length_m, problem.domain.dim
+        self.at_m = {name: list(point) for name, point in output.probes.items()}
+        points = np.array([*self.at_m.values()]).reshape(-1, dim) / length
+        self.probes = Probes(problem.domain, points, [*self.at_m])
+        self.lines: dict[str, tuple[np.ndarray, Probes]] = {}
+        for name, line in output.lines.items():
+            share = np.linspace(0, 1, line.points)[:, None]
+            line_points = (1 - share) * np.array(line.start) + share * np.array(line.end)
+            names = [f"{name}[{index}]" for index in range(line.points)]
+            self.lines[name] = line_points, Probes(problem.domain, line_points / length, names)
+
+
+class Sample:
+    """Takes the numbers of a case, in SI, from one pair of fields in units of `scales`, as often as they change.
+
+    `change` is ∂u/∂t of an unsteady flow, None of a steady one.
+    """
+
+    def __init__(
+        self,
+        problem: FlowProblem,
+        points: Points,
+        scales: Scales,
+        velocity: fem.Function,
+        pressure: fem.Function,
+        change: fem.Function | None = None,
+    ) -> None:
+        self._problem, self._points, self._scales = problem, points, scales
+        self._velocity, self._pressure = velocity, pressure
+        self._output, self._roles = problem.case.output, dict(problem.case.boundaries.roles)
+        domain = problem.domain
+        normal = ufl.FacetNormal(domain.mesh)
+        self._flow = {name: _integral(domain, ufl.dot(velocity, normal) * domain.ds(name)) for name in self._roles}
+        self._push = {
+            name: _integral(domain, pressure * domain.ds(name))
+            for name, role in self._roles.items()
+            if role in ("inlet", "outlet")
+        }
+        self._facing = {
+            name: np.array([_integral(domain, part * domain.ds(name))() for part in normal]) * scales.area
+            for name in self._output.forces
+        }
+        self._force = {name: self._force_on(name, change) for name in self._output.forces}
+
+    def numbers(self) -> dict[str, Any]:
+        """All of a record's numbers."""
+        boundaries = self._boundaries()
+        inflow = -sum(one["flow"] for one in boundaries.values() if one["flow"] < 0)
+        net = sum(one["flow"] for one in boundaries.values())
+        probes = self._probes()
+        lines = {
+            name: {
+                "at_m": points.tolist(),
+                "velocity_m_s": (samples.sample(self._velocity) * self._scales.velocity_m_s).tolist(),
+                "pressure_pa": self._pressures_at(samples).tolist(),
+            }
+            for name, (points, samples) in self._points.lines.items()
+        }
+        return {
+            "boundaries": boundaries,
+            "balance": {"inflow": inflow, "net": net, "relative": net / inflow if inflow else 0.0},
+            "forces": self._forces(),
+            "probes": probes,
+            "pressure_differences_pa": self._differences(probes),
+            "lines": lines,
+        }
+
+    def row(self) -> dict[str, float]:
+        """The numbers of one moment of a time series."""
+        pressures = self._mean_pressures()
+        inlets = self._problem.case.boundaries.inlets
+        found = {f"pressure drop {name} Pa": pressures[name] - self._after(pressures) for name in inlets}
+        unit = "N" if self._scales.dim == 3 else "N/m"
+        for name, one in self._forces().items():
+            found |= {f"force {name} {axis} {unit}": value for axis, value in zip("xyz", one["force"], strict=False)}
+            for axis, value in zip("xyz", one["coefficient"] or (), strict=False):
+                found[f"coefficient {name} {axis}"] = value
+        probes = self._probes()
+        for name, one in probes.items():
+            for axis, value in zip("xyz", one["velocity_m_s"], strict=False):
+                found[f"velocity {name} {axis} m/s"] = value
+            found[f"pressure {name} Pa"] = one["pressure_pa"]
+        differences = self._differences(probes)
+        return found | {f"pressure difference {name} Pa": value for name, value in differences.items()}
+
+    def _boundaries(self) -> dict[str, Any]:
+        pressures, found = self._mean_pressures(), {}
+        for name, role in self._roles.items():
+            flow = self._flow[name]() * self._scales.flow
+            one: dict[str, Any] = {"role": role, "area": self._problem.areas[name], "flow": flow}
+            if name in pressures:
+                one["pressure_pa"] = pressures[name]
+            if role == "inlet":
+                one["pressure_drop_pa"] = pressures[name] - self._after(pressures)
+            found[name] = one
+        return found
+
+    def _mean_pressures(self) -> dict[str, float]:
+        scale = self._scales.pressure_pa * self._scales.area
+        base = self._problem.base_pa
+        return {name: base + push() * scale / self._problem.areas[name] for name, push in self._push.items()}
+
+    def _after(self, pressures: dict[str, float]) -> float:
+        """The mean pressure of the outlets, weighted by their areas."""
+        areas = {name: self._problem.areas[name] for name in self._problem.case.boundaries.outlets}
+        return sum(pressures[name] * area for name, area in areas.items()) / sum(areas.values())
+
+    def _probes(self) -> dict[str, Any]:
+        if not self._points.at_m:
+            return {}
+        speeds = self._points.probes.sample(self._velocity) * self._scales.velocity_m_s
+        pressures = self._pressures_at(self._points.probes)
+        return {
+            name: {"at_m": at, "velocity_m_s": speed.tolist(), "pressure_pa": float(value)}
+            for (name, at), speed, value in zip(self._points.at_m.items(), speeds, pressures, strict=True)
+        }
+
+    def _pressures_at(self, points: Probes) -> np.ndarray:
+        return points.sample(self._pressure) * self._scales.pressure_pa + self._problem.base_pa
+
+    def _differences(self, probes: dict[str, Any]) -> dict[str, float]:
+        pairs = self._output.pressure_differences.items()
+        return {name: probes[one]["pressure_pa"] - probes[other]["pressure_pa"] for name, (one, other) in pairs}
+
+    def _forces(self) -> dict[str, Any]:
+        """The fluid's force on each wall in N, in 2-D in N/m, and its coefficients where the case gives an area."""
+        found, over = {}, self._scales.coefficient
+        for name, force_on in self._force.items():
+            force = force_on() * self._scales.force + self._problem.base_pa * self._facing[name]
+            coefficient = None if over is None else (force / over).tolist()
+            found[name] = {"force": force.tolist(), "coefficient": coefficient}
+        return found
+
+    def _force_on(self, name: str, change: fem.Function | None) -> Callable[[], np.ndarray]:
+        """From the weak form, which is more accurate; from the stress where the wall meets an inlet or outlet: there
+        the weak form would count a part of what acts on those.
+        """
+        domain, velocity, pressure = self._problem.domain, self._velocity, self._pressure
+        mine = domain.dofs(velocity.function_space, name)
+        ends = [domain.dofs(velocity.function_space, end) for end in self._push]
+        if not domain.comm.allreduce(sum(len(np.intersect1d(mine, end)) for end in ends)):
+            reynolds = self._scales.reynolds
+            return Force(domain, velocity, pressure, reynolds, name, change).now
+        n = ufl.FacetNormal(domain.mesh)
+        stress = 2 / self._scales.reynolds * ufl.dot(ufl.sym(ufl.grad(velocity)), n) - pressure * n
+        parts = [_integral(domain, -stress[axis] * domain.ds(name)) for axis in range(domain.dim)]
+        return lambda: np.array([part() for part in parts])
+
+
+def _integral(domain: Domain, form: ufl.Form) -> Callable[[], float]:
+    """A scalar form, compiled once, assembled over all ranks at each call."""
+    ready = compiled(form)
+    return lambda: float(np.real(domain.comm.allreduce(fem.assemble_scalar(ready), op=MPI.SUM)))
+
+
+def write_lines(folder: Path, record: dict[str, Any]) -> None:
+    """Each line of a record as `line-NAME.csv`: coordinates in m, velocity in m/s, pressure in Pa."""
+    for name, line in record["lines"].items():
+        axes = "xyz"[: record["mesh"]["dimension"]]
+        header = [*(f"{axis} m" for axis in axes), *(f"velocity {axis} m/s" for axis in axes), "pressure Pa"]
+        columns = zip(line["at_m"], line["velocity_m_s"], line["pressure_pa"], strict=True)
+        write_csv(folder / f"line-{name}.csv", header, [[*at, *speed, value] for at, speed, value in columns])
+
+
+def write_csv(path: Path, header: list[str], rows: list[list[float]]) -> None:
+    """A table with one row of names, whole or not at all."""
+    with whole(path) as scratch, scratch.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        writer.writerows([[repr(float(value)) for value in row] for row in rows])

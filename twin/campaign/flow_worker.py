@@ -1,0 +1,216 @@
+"""The program that every MPI rank runs for a flow case: one mesh, the flow at each factor on the rates.
+
+mpirun -n 2 python -m twin.campaign.flow_worker JOB.json
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from dolfinx import fem
+from mpi4py import MPI
+
+from twin.campaign.flow_case import SCHEMA, flow_hash
+from twin.campaign.flow_march import March
+from twin.campaign.flow_problem import FlowProblem, Scales
+from twin.campaign.flow_record import Points, Sample, write_lines
+from twin.campaign.worker import serve
+from twin.case import FlowCase, Results
+from twin.case.load import load_any
+from twin.errors import BadInput, TwinError
+from twin.fem import storage
+from twin.fem.domain import read_domain
+from twin.fem.parallel import collect_in_step
+from twin.files import read_json, write_json
+from twin.flow import SteadySolver
+from twin.flow.boundaries import Boundaries
+from twin.provenance import provenance
+
+HISTORY = 200  # lines of the residual history that a record keeps
+
+
+class FlowWorker:
+    """One mesh and its solver, kept from factor to factor."""
+
+    def __init__(self, case: FlowCase, job: dict[str, Any], comm: MPI.Comm) -> None:
+        self.case, self.job, self.comm = case, job, comm
+        self.results = Results(Path(job["results"]))
+        self.domain = read_domain(self.results.mesh / "junction.msh", comm)
+        self.problem = FlowProblem(case, self.domain, job["unit_m"])
+        self.points = Points(self.problem)
+        for scale in job["scales"]:
+            self.problem.check_laminar(self.problem.scales(scale), scale, job["allow_high_reynolds"])
+        self._point, self._history = "", list[str]()
+        self._solver: SteadySolver | None = None
+        self._solved_for: Boundaries | None = None
+
+    def tell(self, kind: str, **more: Any) -> None:
+        """Prints an event, on rank 0."""
+        if self.comm.rank == 0:
+            sys.stdout.write(json.dumps({"event": kind, "point": self._point, **more}) + "\n")
+            sys.stdout.flush()
+
+    def _watch(self, line: str) -> None:
+        self._history = [*self._history[-(HISTORY - 1) :], line]
+        self.tell("step", text=line)
+
+    def solve(self, scale: float) -> None:
+        """Solves the flow at one factor and writes its record, or the reason why it has no numbers."""
+        collect_in_step()
+        self._point, self._history = self.case.point_name(scale), []
+        began = time.perf_counter()
+        scales = self.problem.scales(scale)
+        record = self._heading(scale, scales)
+        self.tell("start")
+        try:
+            record |= self._unsteady(scale, scales) if self.case.time else self._steady(scale, scales)
+        except BadInput:
+            raise
+        except TwinError as failure:
+            if self._solver is not None:
+                self._solver.forget()
+            record |= {"status": "failed", "reason": failure.message, "remedy": failure.remedy}
+        record["history"] = self._history
+        record["seconds"] = time.perf_counter() - began
+        point_hash = flow_hash(self.case, scale, self.job["mesh_hash"], self.job["unit_m"])
+        record["provenance"] = provenance(ranks=self.comm.size, mesh_hash=self.job["mesh_hash"], point_hash=point_hash)
+        folder = self.results.point(self._point)
+        if self.comm.rank == 0:
+            if record["status"] != "failed":
+                write_lines(folder, record)
+            write_json(folder / "record.json", record)
+        self.comm.barrier()
+        self.tell("done", status=record["status"], reason=record["reason"], seconds=record["seconds"])
+
+    def _heading(self, scale: float, scales: Scales) -> dict[str, Any]:
+        mesh, fluid = self.domain.mesh, self.case.fluid
+        cells = mesh.topology.index_map(self.domain.dim).size_global
+        measure = self.domain.integral(fem.Constant(mesh, 1.0) * self.domain.dx()) * scales.length_m**self.domain.dim
+        depth = "" if self.domain.dim == 3 else "/m"
+        return {
+            "schema": SCHEMA,
+            "case": self.case.name,
+            "name": self._point,
+            "level": self.job["level"],
+            "scale": scale,
+            "reynolds": scales.reynolds,
+            "outlet_reynolds": self.problem.outlet_reynolds(scales, scale),
+            "fluid": {
+                "density_kg_m3": fluid.density_kg_m3,
+                "kinematic_viscosity_m2_s": fluid.kinematic_viscosity_m2_s,
+            },
+            "reference": {
+                "length_m": scales.length_m,
+                "velocity_m_s": scales.velocity_m_s,
+                "depth_m": scales.depth_m,
+                "pressure_pa": self.problem.base_pa,
+                "outlet_hydraulic_diameter_m": self.problem.outlet_diameters_m,
+            },
+            "mesh": {
+                "dimension": self.domain.dim,
+                "cells": cells,
+                "measure": measure,
+                "size_m": (measure / cells) ** (1 / self.domain.dim),
+                "unit_m": self.job["unit_m"],
+            },
+            "units": {
+                "measure": f"m^{self.domain.dim}",
+                "area": "m^2" if self.domain.dim == 3 else "m",
+                "flow": "m^3/s" if self.domain.dim == 3 else "m^2/s",
+                "force": f"N{depth}",
+            },
+            "reason": "",
+            "remedy": "",
+        }
+
+    def _steady(self, scale: float, scales: Scales) -> dict[str, Any]:
+        solver = self._solver_for(self.problem.boundaries(scales, scale))
+        self._start_near(solver, scales)
+        flow = solver.solve(scales.reynolds, self.problem.flows(scales, scale))
+        self.tell("step", text="forces, probes, fields")
+        self._write_fields(scales, flow.velocity, flow.pressure)
+        return {
+            "status": flow.status,
+            "iterations": flow.iterations,
+            "residual": flow.residual,
+            "unknowns": _unknowns(flow.velocity) + _unknowns(flow.pressure),
+            **Sample(self.problem, self.points, scales, flow.velocity, flow.pressure).numbers(),
+        }
+
+    def _unsteady(self, scale: float, scales: Scales) -> dict[str, Any]:
+        boundaries = self.problem.boundaries(scales, scale)
+        march = March(self.problem, self.points, scales, scale, boundaries, self.results, self._watch)
+        if not march.resume() and self.case.time is not None and self.case.time.start == "steady":
+            solver = self._solver_for(boundaries)
+            flow = solver.solve(scales.reynolds, self.problem.flows_at(scales, scale)(0.0))
+            march.start(flow.velocity, flow.pressure)
+        summary = march.run()
+        self._write_fields(scales, march.velocity, march.pressure)
+        return {
+            "status": "unsteady",
+            "unknowns": _unknowns(march.velocity) + _unknowns(march.pressure),
+            "time": summary,
+            **march.numbers(),
+        }
+
+    def _solver_for(self, boundaries: Boundaries) -> SteadySolver:
+        """The solver of these boundaries: that of before where they are the same in its units."""
+        if self._solver is None or boundaries != self._solved_for:
+            self._solver = SteadySolver(self.domain, boundaries, watch=self._watch)
+            self._solved_for = boundaries
+        return self._solver
+
+    def _start_near(self, solver: SteadySolver, scales: Scales) -> None:
+        """Starts from the solved flow on disk of this mesh and case that is nearest in Re; from what is solved already
+        in this run otherwise.
+        """
+        path = self.results.point(self._point)
+        found: tuple[Any, ...] | None = None
+        if self.comm.rank == 0 and (path / "record.json").exists() and (path / "fields.vtu").exists():
+            record = read_json(path / "record.json")
+            if record["status"] != "failed" and record["provenance"]["mesh_hash"] == self.job["mesh_hash"]:
+                unit = record["reference"]["velocity_m_s"]
+                same = record["reference"]["length_m"] == scales.length_m
+                fields = storage.read_fields(path / "fields.vtu")
+                pressure = record["fluid"]["density_kg_m3"] * unit**2
+                if same:
+                    above = fields["pressure"] - record["reference"]["pressure_pa"]
+                    found = fields["velocity"] / unit, above / pressure, record["reynolds"]
+        found = self.comm.bcast(found)
+        if found is not None:
+            solver.start_from_nodal(found[0][:, : self.domain.dim], *found[1:])
+            self._watch("starting from the fields of before")
+
+    def _write_fields(self, scales: Scales, velocity: fem.Function, pressure: fem.Function) -> None:
+        """Velocity in m/s and pressure in Pa, on the mesh in its own unit."""
+        fast = fem.Function(velocity.function_space)
+        fast.x.array[:] = velocity.x.array * scales.velocity_m_s
+        high = storage.quadratic(self.domain, pressure)
+        high.x.array[:] = high.x.array * scales.pressure_pa + self.problem.base_pa
+        folder = self.results.point(self._point)
+        storage.write_fields(
+            self.domain, self.results.mesh / "junction.vtu", folder / "fields.vtu", velocity=fast, pressure=high
+        )
+
+
+def _unknowns(function: fem.Function) -> int:
+    dofmap = function.function_space.dofmap
+    return int(dofmap.index_map.size_global * dofmap.index_map_bs)
+
+
+def run(job: dict[str, Any], comm: MPI.Comm) -> None:
+    """The flows of a job on every rank of `comm`."""
+    case = load_any(job["case"])
+    if not isinstance(case, FlowCase):
+        raise BadInput(f"{job['case']} is no flow case any more", "put its table [flow] back")
+    worker = FlowWorker(case, job, comm)
+    for scale in job["scales"]:
+        worker.solve(scale)
+
+
+if __name__ == "__main__":
+    serve(run)

@@ -1,0 +1,353 @@
+"""What the `case.toml` of a flow case may say: any laminar flow through a junction, channel or around a body.
+
+A flow case has a table `[flow]` in the place of `[sweeps]`. Quantities are text with a unit in the file, SI here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+
+from twin.case.schema import Junction, Length, Level, Position, Strict, Temperature, Time, _quantity
+from twin.case.tables import Formula, read_history, read_profile
+from twin.errors import BadInput
+from twin.liquids import LIQUIDS
+from twin.units import EXAMPLE, parse
+
+#: What the numbers of one point don't depend on, or the mesh's hash holds already.
+_WORDS = {"folder", "name", "title", "ranks", "junction", "levels", "sweep", "assumptions"}
+NAME = r"^[A-Za-z0-9_-]+$"
+
+Speed = Annotated[float, _quantity("velocity")]
+Velocity = Annotated[float, _quantity("velocity", positive=False)]
+Density = Annotated[float, _quantity("density")]
+Viscosity = Annotated[float, _quantity("viscosity")]
+KinematicViscosity = Annotated[float, _quantity("kinematic viscosity")]
+AnyPressure = Annotated[float, _quantity("pressure", positive=False)]
+
+
+class Table(Strict):
+    """A table of the file; `nan` and `inf` are mistakes."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+
+class Rate(Table):
+    """A volume flow: in m³/s, or of a 2-D mesh in m²/s, per metre of depth."""
+
+    value: float
+    per_depth: bool
+
+
+def _rate(text: object) -> Rate:
+    for kind, per_depth in (("flow", False), ("flow per depth", True)):
+        try:
+            return Rate(value=parse(str(text), kind), per_depth=per_depth)
+        except BadInput as error:
+            problem = error.message
+    raise ValueError(
+        f'{problem}; write it with its unit, e.g. "{EXAMPLE["flow"]}", or in 2-D "{EXAMPLE["flow per depth"]}"'
+    )
+
+
+def _listed(value: object) -> object:
+    """Names alone stand for tables with nothing in them."""
+    return {str(name): {} for name in value} if isinstance(value, list) else value
+
+
+def _several(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+class FlowJunction(Junction):
+    """As in a reactor case; `mesh` may also list several meshes of one geometry, from coarse to fine."""
+
+    mesh: Annotated[tuple[str, ...] | None, BeforeValidator(_several)] = None  # type: ignore[assignment]
+
+    @model_validator(mode="after")
+    def _distinct(self) -> FlowJunction:
+        if self.mesh is not None and len({Path(name).stem for name in self.mesh}) < max(1, len(self.mesh)):
+            raise ValueError("give at least one mesh; their file names must differ: results are called by them")
+        return self
+
+
+class Fluid(Table):
+    """A liquid of the twin by name and temperature, or a density with one of the two viscosities."""
+
+    liquid: str | None = None
+    temperature: Temperature | None = None
+    density: Density | None = None
+    viscosity: Viscosity | None = None
+    kinematic_viscosity: KinematicViscosity | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Fluid:
+        numbers = (self.density, self.viscosity, self.kinematic_viscosity)
+        if self.liquid is None:
+            if self.density is None or (self.viscosity is None) == (self.kinematic_viscosity is None):
+                raise ValueError("give density with viscosity or kinematic_viscosity, or a liquid with its temperature")
+            if self.temperature is not None:
+                raise ValueError("temperature is for a liquid by name; these numbers don't depend on it")
+            return self
+        if any(number is not None for number in numbers):
+            raise ValueError("give either a liquid or numbers, not both")
+        if self.liquid not in LIQUIDS:
+            raise ValueError(f'"{self.liquid}" is not a liquid of the twin: {", ".join(sorted(LIQUIDS))}, or numbers')
+        if self.temperature is None:
+            raise ValueError('a liquid needs its temperature, e.g. "20 degC"')
+        LIQUIDS[self.liquid].check(self.temperature)
+        return self
+
+    @property
+    def density_kg_m3(self) -> float:
+        """Density."""
+        if self.density is not None:
+            return self.density
+        return LIQUIDS[str(self.liquid)].density_kg_m3(float(self.temperature or 0))
+
+    @property
+    def kinematic_viscosity_m2_s(self) -> float:
+        """Kinematic viscosity."""
+        if self.kinematic_viscosity is not None:
+            return self.kinematic_viscosity
+        if self.viscosity is not None:
+            return self.viscosity / self.density_kg_m3
+        return LIQUIDS[str(self.liquid)].kinematic_viscosity_m2_s(float(self.temperature or 0))
+
+
+class Inlet(Table):
+    """How fast the fluid enters, along the mean normal of the inlet; negative: it is drawn out there."""
+
+    flow: Annotated[Rate, BeforeValidator(_rate)] | None = None
+    mean_velocity: Velocity | None = None
+    profile: str = Field("developed", description="developed, plug, or a .csv with the columns x, y[, z], speed")
+    formula: str | None = Field(None, description="the shape in x, y, z in the mesh's unit, in the place of a profile")
+    scale: bool = Field(True, description="false: the speeds of file or formula are m/s and give the flow")
+    history: str | None = Field(None, description="a .csv with the columns t in s, factor; for [time]")
+
+    @model_validator(mode="after")
+    def _one_rate(self) -> Inlet:
+        rates = (self.flow is not None) + (self.mean_velocity is not None)
+        if self.formula is not None:
+            if self.profile != "developed":
+                raise ValueError("give either a profile or a formula")
+            Formula(self.formula)
+        elif self.profile not in ("developed", "plug") and not self.profile.endswith(".csv"):
+            raise ValueError(f'the profile "{self.profile}" is none of developed, plug and a file .csv')
+        if not self.scale:
+            if not self.measured:
+                raise ValueError("scale = false is for a profile file or a formula that gives m/s")
+            if rates:
+                raise ValueError("with scale = false the profile gives the rate: leave out flow and mean_velocity")
+        elif rates != 1:
+            raise ValueError(f'needs its rate: flow = "{EXAMPLE["flow"]}" or mean_velocity = "0.2 m/s"')
+        return self
+
+    @property
+    def measured(self) -> bool:
+        """Whether a file or a formula gives the shape."""
+        return self.formula is not None or self.profile.endswith(".csv")
+
+
+class Outlet(Table):
+    """Where the fluid leaves freely, against a pressure in Pa."""
+
+    pressure: AnyPressure = 0.0
+
+
+class Wall(Table):
+    """Where the fluid sticks; a wall may slide with a velocity in m/s."""
+
+    velocity: Annotated[list[Velocity], Field(min_length=2, max_length=3)] | None = None
+
+
+class Mirror(Table):
+    """A plane in which the flow mirrors itself, square to x, y or z."""
+
+
+class FlowBoundaries(Table):
+    """What each named boundary of the mesh is. Cut planes inside the fluid are not mentioned."""
+
+    inlets: dict[str, Inlet] = Field(default_factory=dict)
+    outlets: dict[str, Outlet] = Field(min_length=1)
+    walls: Annotated[dict[str, Wall], BeforeValidator(_listed)] = Field(default_factory=dict)
+    mirrors: Annotated[dict[str, Mirror], BeforeValidator(_listed)] = Field(default_factory=dict)
+
+    @property
+    def roles(self) -> list[tuple[str, str]]:
+        """Every name with its role: inlet, outlet, wall, mirror."""
+        names = (list(self.inlets), list(self.outlets), list(self.walls), list(self.mirrors))
+        roles = ("inlet", "outlet", "wall", "mirror")
+        return [(name, role) for role, group in zip(roles, names, strict=True) for name in group]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> FlowBoundaries:
+        roles: dict[str, list[str]] = {}
+        for name, role in self.roles:
+            roles.setdefault(name, []).append(role)
+        if twice := [f"{name} is {' and '.join(each)}" for name, each in roles.items() if len(each) > 1]:
+            raise ValueError(f"{'; '.join(twice)}: a boundary has one role")
+        moving = any(any(wall.velocity or ()) for wall in self.walls.values())
+        rates = [inlet.flow.value if inlet.flow else inlet.mean_velocity for inlet in self.inlets.values()]
+        pressures = {outlet.pressure for outlet in self.outlets.values()}
+        if not moving and not any(rate != 0 for rate in rates) and len(pressures) < 2:
+            raise ValueError("nothing moves the fluid: give an inlet, a moving wall, or outlets of different pressures")
+        if not self.walls and any(inlet.profile == "developed" and not inlet.formula for inlet in self.inlets.values()):
+            raise ValueError('without a wall no profile develops: give the inlets profile = "plug"')
+        return self
+
+
+class FlowReference(Table):
+    """What the reported Reynolds number and coefficients refer to."""
+
+    reference_length: Length | None = Field(None, description="default: the outlets' hydraulic diameter")
+    reference_velocity: Speed | None = Field(None, description="default: the mean velocity of the outlets")
+    reference_depth: Length | None = Field(None, description="in 3-D: coefficients are 2F/(ρ U² length depth)")
+
+
+class FlowTime(Table):
+    """An unsteady run, in seconds; in steps of `step`, or as long as `cfl` allows."""
+
+    end: Time
+    step: Time | None = None
+    cfl: PositiveFloat | None = Field(None, le=10)
+    start: str = Field("rest", pattern="^(rest|steady)$")
+    sample: Time | None = Field(None, description="between two rows of series.csv; default: every step")
+    average_from: Annotated[float, _quantity("time", positive=False)] = Field(0.0, ge=0)
+    save: Time | None = Field(None, description="between two restart files; default: a tenth of the run")
+
+    @model_validator(mode="after")
+    def _one_step(self) -> FlowTime:
+        if (self.step is None) == (self.cfl is None):
+            raise ValueError('give either step = "0.01 s" or cfl = 1.0')
+        if self.average_from >= self.end:
+            raise ValueError("average_from lies at or after the end")
+        return self
+
+
+class FlowSweep(Table):
+    """Factors on every rate and wall velocity, for `twin sweep`."""
+
+    scale: list[PositiveFloat] = Field(min_length=1)
+
+
+Point = Annotated[tuple[Position, ...], Field(min_length=2, max_length=3)]
+
+
+class Line(Table):
+    """Samples at equal distances, both ends among them."""
+
+    start: Point = Field(alias="from")
+    end: Point = Field(alias="to")
+    points: PositiveInt = Field(50, ge=2, le=100_000)
+
+
+class Output(Table):
+    """What the record holds besides flows, pressures and the balance. Coordinates are lengths."""
+
+    forces: list[str] = Field(default_factory=list)
+    probes: dict[str, Point] = Field(default_factory=dict)
+    lines: dict[str, Line] = Field(default_factory=dict)
+    pressure_differences: dict[str, tuple[str, str]] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _known(self) -> Output:
+        for name, pair in self.pressure_differences.items():
+            for probe in pair:
+                if probe not in self.probes:
+                    raise ValueError(f'pressure_differences.{name} names "{probe}", which is not a probe')
+        return self
+
+
+class FlowCase(Table):
+    """A whole flow case, with the folder that it came from."""
+
+    folder: Path
+    name: str = Field(pattern=NAME)
+    title: str
+    ranks: PositiveInt = 2
+    junction: FlowJunction
+    levels: dict[Annotated[str, Field(pattern=NAME)], Level] = Field(default_factory=dict)
+    fluid: Fluid
+    boundaries: FlowBoundaries
+    flow: FlowReference
+    time: FlowTime | None = None
+    sweep: FlowSweep | None = None
+    output: Output = Output()
+    assumptions: dict[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> FlowCase:
+        mistakes = []
+        if self.junction.mesh is not None and self.levels:
+            mistakes.append("levels are for a connector or a STEP file: a mesh brings its own elements")
+        if self.junction.mesh is None and not self.levels:
+            mistakes.append("a connector or a STEP file needs a table [levels.NAME] with the element sizes")
+        for name in self.output.forces:
+            if name not in self.boundaries.walls:
+                known = ", ".join(self.boundaries.walls) or "none"
+                mistakes.append(f'output.forces names "{name}", which is not a wall; walls are {known}')
+        if not self.boundaries.inlets and self.flow.reference_velocity is None:
+            mistakes.append("without an inlet the flow has no scale of its own: give flow.reference_velocity")
+        mistakes += self._mistakes_in_files()
+        if mistakes:
+            raise ValueError("; ".join(mistakes))
+        return self
+
+    def _mistakes_in_files(self) -> list[str]:
+        found = []
+        for name, inlet in self.boundaries.inlets.items():
+            try:
+                if inlet.profile.endswith(".csv"):
+                    read_profile(self.folder / inlet.profile)
+                if inlet.history is not None:
+                    if self.time is None:
+                        found.append(f"the history of the inlet {name} is for an unsteady run, with a table [time]")
+                    read_history(self.folder / inlet.history)
+            except BadInput as error:
+                found.append(f"{error.message} ({error.remedy})" if error.remedy else error.message)
+        return found
+
+    @property
+    def level_names(self) -> list[str]:
+        """The levels of a connector, or the names of the mesh files without their suffix."""
+        return list(self.levels) if self.junction.mesh is None else [Path(name).stem for name in self.junction.mesh]
+
+    def level(self, name: str) -> Level:
+        """The mesh level of that name; `NAME@1.5` is NAME with its elements divided by 1.5. A mesh has none."""
+        base, refined, factor = name.partition("@")
+        if base not in self.level_names or (refined and not self.levels):
+            raise BadInput(f'the case has no level "{name}"', f"choose from {', '.join(self.level_names)}")
+        if not self.levels:
+            return Level(wall_size=0.5, core_size=0.5)  # a placeholder: the mesh is made already
+        if not refined:
+            return self.levels[base]
+        try:
+            return self.levels[base].refined(float(factor))
+        except ValueError:
+            raise BadInput(f'"{factor}" is not a factor', f"write e.g. {base}@1.5: all sizes over 1.5") from None
+
+    def junction_at(self, level: str) -> Junction:
+        """The junction with the one mesh of a level."""
+        self.level(level)
+        meshes = {Path(name).stem: name for name in self.junction.mesh or ()}
+        kept = self.junction.model_dump(exclude={"mesh"})
+        return Junction.model_construct(**kept, mesh=meshes.get(level))
+
+    def point_name(self, scale: float) -> str:
+        """The name of the flow at a factor on its rates."""
+        return "flow" if scale == 1 else f"flow-x{scale:g}"
+
+    @property
+    def scales(self) -> list[float]:
+        """The factors of the sweep, each once, rising; 1 without a sweep."""
+        return sorted(set(self.sweep.scale)) if self.sweep else [1.0]
+
+    def resolved(self) -> dict[str, Any]:
+        """The case as JSON-like data in SI, with the contents of its tables; all but its mesh and its words."""
+        data = self.model_dump(mode="json", exclude=_WORDS)
+        files = [name for inlet in self.boundaries.inlets.values() for name in (inlet.profile, inlet.history) if name]
+        data["files"] = {name: (self.folder / name).read_text() for name in files if name.endswith(".csv")}
+        return data

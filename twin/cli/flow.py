@@ -1,0 +1,282 @@
+"""What the verbs of the field half do with a flow case."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from twin.campaign import Event, estimate_error, flow_mesh, flow_state, run_flow
+from twin.case import FlowCase, Results
+from twin.cli.common import ranks_of
+from twin.cli.console import Bar, Reporter
+from twin.errors import BadInput, TwinError
+from twin.files import folder, read_json
+from twin.junction import MOST_REYNOLDS
+
+if TYPE_CHECKING:
+    from twin.meshing import MeshFolder
+
+Record = dict[str, Any]
+
+
+def mesh(case: FlowCase, arguments: argparse.Namespace, reporter: Reporter) -> Any:
+    """`twin mesh`: all meshes of the case, or that of `--level`."""
+    rows, answer = [], {}
+    for level, results in _levels(case, arguments):
+        made = _make_mesh(case, level, results, reporter)
+        quality = made.quality
+        answer[level] = {"hash": made.hash, "reused": made.reused, "msh": made.msh, **quality.as_dict()}
+        rows.append([level, quality.cells, quality.nodes, quality.min_scaled_jacobian, ", ".join(quality.areas)])
+    reporter.table(f"meshes of {case.name}", ["level", "cells", "nodes", "scaled Jacobian ≥", "boundaries"], rows)
+    return {"levels": answer}
+
+
+def solve(case: FlowCase, arguments: argparse.Namespace, reporter: Reporter) -> Any:
+    """`twin solve`: the flow on all meshes, or on that of `--level`, and what the meshes say about the error."""
+    answers, code = _run(case, arguments, [1.0], reporter)
+    return answers["flow"], code
+
+
+def sweep(case: FlowCase, arguments: argparse.Namespace, reporter: Reporter) -> Any:
+    """`twin sweep`: the same for each factor on the rates."""
+    if case.sweep is None:
+        raise BadInput(f"{case.name} has no table [sweep]", "give it factors on all rates, e.g. scale = [0.5, 1, 2]")
+    if arguments.launcher != "local":
+        raise BadInput("a flow case has no launcher but local", "call twin sweep inside a job of your own")
+    answers, code = _run(case, arguments, case.scales, reporter)
+    return {"flows": answers}, code
+
+
+def status(case: FlowCase, arguments: argparse.Namespace, reporter: Reporter) -> Any:
+    """`twin status`: the state of every flow on every mesh."""
+    rows = []
+    for level, results in _levels(case, arguments):
+        quality = results.mesh / "quality.json"
+        mesh_hash = read_json(quality)["hash"] if quality.exists() else ""
+        for scale in sorted({1.0, *case.scales}):
+            path = results.point(case.point_name(scale)) / "record.json"
+            record = read_json(path) if path.exists() else {}
+            rows.append(
+                {
+                    "level": level,
+                    "flow": case.point_name(scale),
+                    "state": flow_state(case, level, results, scale, mesh_hash),
+                    "seconds": record.get("seconds"),
+                    "reason": record.get("reason", ""),
+                }
+            )
+    reporter.table(
+        case.name,
+        ["level", "flow", "state", "seconds", "reason"],
+        [["" if value is None else value for value in row.values()] for row in rows],
+    )
+    return {"flows": rows}
+
+
+def follow_events(event: Event, bar: Bar) -> None:
+    """Shows the news of a worker."""
+    if event.kind in ("done", "reused"):
+        bar.advance(f"{event.point} {event.status or event.kind}" + (f": {event.text}" if event.text else ""))
+    else:
+        bar.note(f"{event.point} {event.text}")
+
+
+def _levels(case: FlowCase, arguments: argparse.Namespace) -> list[tuple[str, Results]]:
+    chosen = [arguments.level] if arguments.level else case.level_names
+    return [(level, Results.of(case, level, arguments.output)) for level in chosen]
+
+
+def _make_mesh(case: FlowCase, level: str, results: Results, reporter: Reporter) -> MeshFolder:
+    with reporter.progress(f"mesh {level}") as bar:
+        made = flow_mesh(case, level, results.mesh)
+        bar.advance(f"{made.quality.cells} cells, {'reused' if made.reused else 'built'}")
+    return made
+
+
+def _run(
+    case: FlowCase, arguments: argparse.Namespace, scales: list[float], reporter: Reporter
+) -> tuple[dict[str, Record], int]:
+    """Solves every flow on every mesh; returns the answer for each flow, and the exit code."""
+    ranks, levels = ranks_of(arguments, case), _levels(case, arguments)
+    meshes = []
+    for level, results in levels:
+        folder(results.folder)
+        meshes.append(_make_mesh(case, level, results, reporter))
+    solved: dict[str, list[Record]] = {case.point_name(scale): [] for scale in scales}
+    for (level, results), made in zip(levels, meshes, strict=True):
+        with reporter.progress(f"flow on {level}, {ranks} ranks", len(scales)) as bar:
+            records = run_flow(
+                case,
+                level,
+                results,
+                made,
+                scales,
+                ranks,
+                lambda event, bar=bar: follow_events(event, bar),  # type: ignore[misc]
+                arguments.allow_high_reynolds,
+            )
+        for record in records:
+            solved[record["name"]].append(record)
+    everywhere = [(level, Results.of(case, level, arguments.output)) for level in case.level_names]
+    everywhere += [pair for pair in levels if pair[0] not in case.level_names]
+    answers, failed = {}, []
+    for scale, (name, records) in zip(scales, solved.items(), strict=True):
+        failed += [record for record in records if record["status"] == "failed"]
+        good = [record for record in records if record["status"] != "failed"]
+        if not good:
+            continue
+        finest = min(good, key=lambda record: record["mesh"]["size_m"])
+        refinement = estimate_error(case, everywhere, scale)
+        _show(case, finest, refinement, reporter)
+        _, results = next(pair for pair in levels if pair[0] == finest["level"])
+        reporter.say(f"{results.point(name) / 'record.json'}")
+        answers[name] = {
+            **finest,
+            "levels": {
+                record["level"]: {
+                    "status": record["status"],
+                    "reason": record["reason"],
+                    "cells": record["mesh"]["cells"],
+                }
+                for record in records
+            },
+            "refinement": refinement,
+        }
+    for record in failed:
+        reporter.log(failure(record))
+    if not answers:
+        raise TwinError(
+            f"{failed[0]['name']} on {failed[0]['level']} failed: {failure(failed[0])}", failed[0]["remedy"]
+        )
+    return answers, 1 if failed else 0
+
+
+def failure(record: Record) -> str:
+    """What a failed record has to say: the reason, and the end of the residual history."""
+    tail = [line for line in record["history"] if "residual" in line or "t = " in line][-3:]
+    return record["reason"] + (f"\n  last: {'; '.join(tail)}" if tail else "")
+
+
+def _show(case: FlowCase, record: Record, refinement: Record, reporter: Reporter) -> None:
+    reference, grid, balance = record["reference"], record["mesh"], record["balance"]
+    reporter.table(
+        f"{case.name}: {record['name']} on {record['level']}, {record['status']}",
+        ["figure", "value"],
+        [
+            ["Reynolds number", record["reynolds"]],
+            ["reference length m, velocity m/s", f"{reference['length_m']:.6g}, {reference['velocity_m_s']:.6g}"],
+            *([f"Re of the outlet {name}", value] for name, value in record["outlet_reynolds"].items()),
+            ["cells, unknowns", f"{grid['cells']}, {record['unknowns']}"],
+            *(
+                [["residual, iterations", f"{record['residual']:.1e}, {record['iterations']}"]]
+                if "residual" in record
+                else []
+            ),
+            [f"flow in, {record['units']['flow']}", balance["inflow"]],
+            ["net flow out / flow in", f"{balance['relative']:.1e}"],
+        ],
+    )
+    for warning in _warnings(record):
+        reporter.say(f"warning: {warning}")
+    bands = refinement["quantities"]
+    units = record["units"]
+    reporter.table(
+        "boundaries",
+        [
+            "boundary",
+            "role",
+            f"area {units['area']}",
+            f"flow out {units['flow']}",
+            "pressure Pa",
+            "drop to outlets Pa",
+            "±",
+        ],
+        [
+            [
+                name,
+                one["role"],
+                one["area"],
+                one["flow"],
+                one.get("pressure_pa", ""),
+                one.get("pressure_drop_pa", ""),
+                _band(bands, f"pressure drop {name}"),
+            ]
+            for name, one in record["boundaries"].items()
+        ],
+    )
+    rows = []
+    for name, one in record["forces"].items():
+        for axis, value, coefficient in zip("xyz", one["force"], one["coefficient"] or [""] * 3, strict=False):
+            rows.append([name, axis, value, _band(bands, f"force {name} {axis}"), _digits(coefficient)])
+    if rows:
+        reporter.table("forces on walls", ["wall", "axis", units["force"], "±", "coefficient"], rows)
+    if record["probes"]:
+        rows = [
+            [
+                name,
+                ", ".join(f"{value:.4g}" for value in one["velocity_m_s"]),
+                _digits(one["pressure_pa"]),
+                _band(bands, f"pressure {name}"),
+            ]
+            for name, one in record["probes"].items()
+        ]
+        reporter.table("probes", ["probe", "velocity m/s", "pressure Pa", "±"], rows)
+    if record["pressure_differences_pa"]:
+        rows = [
+            [name, _digits(value), _band(bands, f"pressure difference {name}")]
+            for name, value in record["pressure_differences_pa"].items()
+        ]
+        reporter.table("pressure differences", ["between", "Pa", "±"], rows)
+    _show_series(record, reporter)
+    _show_refinement(refinement, reporter)
+
+
+def _warnings(record: Record) -> list[str]:
+    """What to know before these numbers are believed."""
+    found = []
+    if record["status"] == "marched":
+        found.append("Newton did not get here from below: the steady flow may be unstable, and the real one not steady")
+    fastest = max([record["reynolds"], *record["outlet_reynolds"].values()])
+    if fastest > MOST_REYNOLDS:
+        found.append(f"Re {fastest:.0f} is solved as laminar flow")
+    return found
+
+
+def _show_series(record: Record, reporter: Reporter) -> None:
+    if "time" not in record:
+        return
+    rows = [
+        [name, one["mean"], one["lowest"], one["highest"], "" if one["frequency_hz"] is None else one["frequency_hz"]]
+        for name, one in record["time"]["statistics"].items()
+    ]
+    title = f"from {record['time']['from_s']:g} to {record['time']['end_s']:g} s"
+    reporter.table(title, ["series", "mean", "lowest", "highest", "frequency Hz"], rows)
+
+
+def _show_refinement(refinement: Record, reporter: Reporter) -> None:
+    if refinement["note"]:
+        reporter.say(refinement["note"])
+        return
+    rows = [
+        [
+            name,
+            *(_digits(value) for value in one["values"]),
+            "" if one["order"] is None else f"{one['order']:.2f}",
+            _digits(one["extrapolated"]),
+            f"{one['error']:.2g}",
+            "" if one["relative"] is None else f"{one['relative']:.2%}",
+            one["note"],
+        ]
+        for name, one in refinement["quantities"].items()
+        if one["relative"] is not None  # what is zero by symmetry needs no row
+    ]
+    columns = ["quantity", *refinement["levels"], "order", "extrapolated", "± error", "GCI", "note"]
+    reporter.table("discretization error (Celik et al. 2008)", columns, rows)
+
+
+def _band(bands: Record, name: str) -> str:
+    return f"{bands[name]['error']:.2g}" if name in bands else ""
+
+
+def _digits(value: float | str | None) -> str:
+    return f"{value:.7g}" if isinstance(value, float) else str(value or "")

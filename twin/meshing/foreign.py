@@ -1,0 +1,110 @@
+"""A mesh of the user's own: `.msh` of version 2.2 or 4.1, 3-D or 2-D, of first or second order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import gmsh
+import numpy as np
+
+from twin.errors import BadInput
+from twin.meshing.checks import check_grid, check_names
+from twin.meshing.grid import (
+    EDGES,
+    LINEAR,
+    QUADRATIC,
+    Grid,
+    compressed,
+    elements,
+    gmsh_explained,
+    nodes_of_model,
+    oriented,
+)
+
+
+def read_mesh(source: Path, names: Sequence[str] | None) -> Grid:
+    """The mesh, raised to second order where it is of first. Gmsh must be running.
+
+    `names` are the boundaries that it must have; None for any. Raises `BadInput` for whatever makes it unfit.
+    """
+    with gmsh_explained(f"Gmsh can't read {source}", "save it from Gmsh as .msh, version 4.1 or 2.2"):
+        gmsh.open(str(source))
+    dim = 3 if gmsh.model.mesh.getElementTypes(3).size else 2
+    second = _order(dim, source) == 2
+    kinds = QUADRATIC if second else LINEAR
+    points, row = nodes_of_model()
+    if dim == 2:
+        points = _in_plane(points, source)
+    facets = _named(dim, kinds[dim - 1], row, source)
+    check_names(list(facets), names, str(source))
+    grid = compressed(points, elements(kinds[dim], -1, row), facets)
+    gmsh.model.remove()
+    if any((nodes < 0).any() for nodes in grid.facets.values()):
+        raise BadInput(f"a boundary of {source} hangs loose", "mesh volume and boundaries in one go")
+    if not second:
+        grid = _raised(grid)
+    check_grid(grid, source)
+    return Grid(grid.points, oriented(grid.points, grid.cells), grid.facets)
+
+
+def _order(dim: int, source: Path) -> int:
+    """The order of the cells; raises where they are not all simplices of one order."""
+    found = [int(kind) for kind in gmsh.model.mesh.getElementTypes(dim)]
+    wanted = {3: "tetrahedra", 2: "tetrahedra or triangles"}[dim]
+    if not found:
+        raise BadInput(f"{source} has no {wanted}", "mesh the volume in Gmsh before saving it")
+    other = [kind for kind in found if kind not in (LINEAR[dim], QUADRATIC[dim])]
+    if other:
+        kinds = ", ".join(gmsh.model.mesh.getElementProperties(kind)[0] for kind in other)
+        raise BadInput(f"{source} has elements of other kinds: {kinds}", "mesh without recombining, of order 1 or 2")
+    if len(found) > 1:
+        raise BadInput(f"{source} has elements of both orders", "set one order for all (Gmsh: Mesh, Set order 2)")
+    return 2 if found[0] == QUADRATIC[dim] else 1
+
+
+def _in_plane(points: np.ndarray, source: Path) -> np.ndarray:
+    if np.ptp(points[:, 2]) > 1e-9 * np.ptp(points):
+        raise BadInput(f"{source} is a surface in space", "draw a 2-D problem in the plane z = 0, or mesh the volume")
+    return points * [1, 1, 0]
+
+
+def _named(dim: int, kind: int, row: np.ndarray, source: Path) -> dict[str, np.ndarray]:
+    """The facets of each physical group; groups of one name are one boundary."""
+    parts: dict[str, list[np.ndarray]] = {}
+    for _, group in gmsh.model.getPhysicalGroups(dim - 1):
+        name = gmsh.model.getPhysicalName(dim - 1, group)
+        if not name:
+            raise BadInput(
+                f"a boundary of {source} has the number {group} and no name", 'name it: Physical Surface("outlet") = …'
+            )
+        entities = gmsh.model.getEntitiesForPhysicalGroup(dim - 1, group)
+        parts.setdefault(name, []).extend(elements(kind, int(entity), row) for entity in entities)
+    facets = {name: np.vstack(found) for name, found in parts.items()}
+    for name, found in facets.items():
+        if not len(found):
+            raise BadInput(f'the boundary "{name}" of {source} has no elements', "mesh it with the volume")
+    return facets
+
+
+def _raised(grid_of_first_order: Grid) -> Grid:
+    """The mesh with a node in the middle of every edge."""
+    points, cells = grid_of_first_order.points, grid_of_first_order.cells
+    dim = cells.shape[1] - 1
+    size = len(points)
+
+    def keys(simplices: np.ndarray, edges: np.ndarray) -> np.ndarray:
+        ends = np.sort(simplices[:, edges], axis=2)
+        return ends[:, :, 0] * size + ends[:, :, 1]
+
+    known, flat = np.unique(keys(cells, EDGES[dim]), return_inverse=True)
+    middles = (points[known // size] + points[known % size]) / 2
+
+    def nodes(facets: np.ndarray) -> np.ndarray:
+        at = np.searchsorted(known, keys(facets, EDGES[dim - 1]))
+        # An edge of no cell: the facet stands out among the outer ones later.
+        return np.column_stack([facets, size + np.minimum(at, len(known) - 1)])
+
+    raised = np.column_stack([cells, size + flat.reshape(len(cells), -1)])
+    facets = {name: nodes(found) for name, found in grid_of_first_order.facets.items()}
+    return Grid(np.vstack([points, middles]), raised, facets)
