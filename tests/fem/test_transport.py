@@ -38,7 +38,8 @@ def test_the_velocity_has_no_divergence_and_keeps_its_flows(solved):
     assert largest_divergence(domain, velocity) < 1e-10
     n = ufl.FacetNormal(domain.mesh)
     flows = {name: domain.integral(ufl.dot(velocity, n) * domain.ds(name)) for name in ("precursor", "outlet", "wall")}
-    assert flows["precursor"] == pytest.approx(-0.06 * flows["outlet"], rel=1e-9)
+    # Facets with a curved edge: the interpolation into BDM1 takes its moments there to about 1e-6 only.
+    assert flows["precursor"] == pytest.approx(-0.06 * flows["outlet"], rel=1e-6)
     assert flows["wall"] == pytest.approx(0, abs=1e-12)
 
 

@@ -9,7 +9,7 @@ from twin.case import Case
 from twin.errors import TwinError
 from twin.estimate import Estimate
 from twin.files import digest
-from twin.junction import bore_m, bulk_velocity_m_s, groups
+from twin.junction import bore_m, bulk_velocity_m_s, groups, outlet_area
 from twin.liquids import LIQUIDS
 from twin.mixing import PlaneMixing, mixing_time
 from twin.operating import OperatingPoint
@@ -46,7 +46,7 @@ def heading(case: Case, point: OperatingPoint) -> dict[str, Any]:
 def pressure_unit_pa(case: Case, point: OperatingPoint) -> float:
     """ρU² in Pa."""
     density = LIQUIDS[case.liquids.antisolvent].density_kg_m3(point.temperature_k)
-    return density * bulk_velocity_m_s(bore_m(case), point) ** 2
+    return density * bulk_velocity_m_s(bore_m(case), point, outlet_area(case)) ** 2
 
 
 def mixing_record(case: Case, point: OperatingPoint, planes: list[PlaneMixing]) -> dict[str, Any]:
@@ -59,7 +59,7 @@ def mixing_record(case: Case, point: OperatingPoint, planes: list[PlaneMixing]) 
     worst = max(abs(plane.flux_error) for plane in planes)
     if not worst <= CLOSURE:
         raise TwinError(f"the species flux does not close: off by {worst:.1e}, allowed is {CLOSURE:.0e}")
-    unit_s = bore_m(case) / bulk_velocity_m_s(bore_m(case), point)
+    unit_s = bore_m(case) / bulk_velocity_m_s(bore_m(case), point, outlet_area(case))
     times = [plane.bores * unit_s for plane in planes]
     try:
         grid = mixing_time(times, [plane.segregation for plane in planes])

@@ -20,7 +20,9 @@ class Reporter:
 
     def __init__(self, as_json: bool = False) -> None:
         self._json = as_json
-        self._out = RichConsole(file=sys.stdout, highlight=False, soft_wrap=True)
+        # What is piped into a file or a pager is not cut at 80 columns.
+        width = None if sys.stdout.isatty() else 160
+        self._out = RichConsole(file=sys.stdout, highlight=False, soft_wrap=True, width=width)
         self._log = RichConsole(file=sys.stderr, highlight=False)
 
     def log(self, text: str) -> None:
@@ -41,8 +43,7 @@ class Reporter:
             table.add_column(column, justify="left" if number == 0 else "right")
         for row in rows:
             table.add_row(*(_text(cell) for cell in row))
-        # A table that is piped into a file or a pager is not cut at 80 columns.
-        self._out.print(table, width=None if self._out.is_terminal else 160)
+        self._out.print(table)
 
     def result(self, data: Any) -> None:
         """The command's JSON object."""

@@ -20,6 +20,7 @@ def add_verbs(verbs: Any) -> None:
         verbs, "verify", verify, "verification problems against their references", "twin verify flow", case=False
     )
     parser.add_argument("name", nargs="?", choices=[*CHECKS, "all"], default="all", help="which (default: all)")
+    parser.add_argument("--all", action="store_true", help="with those that take minutes", dest="heavy")
     parser = add_verb(verbs, "bench", bench, "speed, as ratios of one run", "twin bench flow", case=False)
     parser.add_argument("name", nargs="?", choices=[*BENCHES, "all"], default="all", help="which (default: all)")
 
@@ -42,7 +43,7 @@ def verify(arguments: argparse.Namespace, reporter: Reporter) -> Any:
         if name != "crystal":
             need_field_half(f"verify {name}")
         with reporter.progress(f"verify {name}"):
-            found = run_checks(name)
+            found = run_checks(name, arguments.heavy)
         rows += [{"of": name, **vars(one), "holds": one.holds} for one in found]
         reporter.table(
             name,

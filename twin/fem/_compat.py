@@ -16,7 +16,8 @@ VERSION = tuple(int(part) for part in dolfinx.__version__.split(".")[:2])
 
 def mesh_from_gmsh(model: Any, comm: MPI.Comm, dim: int) -> tuple[dmesh.Mesh, dmesh.MeshTags]:
     """The mesh and its facet tags from a Gmsh model that lives on rank 0; facets are shared between neighbours."""
-    partitioner = dmesh.create_cell_partitioner(dmesh.GhostMode.shared_facet)
+    cells_of_a_facet = () if VERSION < (0, 11) else (2,)
+    partitioner = dmesh.create_cell_partitioner(dmesh.GhostMode.shared_facet, *cells_of_a_facet)
     if VERSION < (0, 10):
         from dolfinx.io import gmshio
 

@@ -20,14 +20,14 @@ GRAD_DIV = 0.1
 class Fluid:
     """What the momentum balance needs of the fluid, in units of U, the bore and the antisolvent's density.
 
-    `viscosity` is ν/(U·bore) = 1/Re for the antisolvent; `density` and `force` (of a unit volume) may vary with the
-    concentration.
+    `viscosity` is µ, 1/Re for the antisolvent; `density` and `force` (of a unit volume, over the antisolvent's weight)
+    may vary in space. Where the viscosity does, `excess` is µ less a constant, best the least µ: see `momentum`.
     """
 
     viscosity: Any
     density: Any = 1.0
     force: Any = None
-    variable: bool = False
+    excess: Any = None
 
 
 def metric(domain: Domain) -> Any:
@@ -59,22 +59,29 @@ def momentum(
     whole momentum residual, without which a mesh that is too coarse for the shear layers at high Re rings; and grad-div,
     which keeps mass cell by cell. At outlets the stress is the given pressure, and what flows back in through one
     brings no kinetic energy along (the directional do-nothing condition of Braack & Mucha 2014).
+
+    The stress is µ∇u + (µ − µ₀)∇uᵀ, with the constant µ₀ left out of the transposed part, where ∇·u = 0 makes it
+    nothing. So a uniform µ₀ gives the balance of a uniform fluid to the last digit, and the form stays coercive without
+    Korn's inequality for µ ≥ µ₀.
     """
     dx, n = domain.dx(QUADRATURE), ufl.FacetNormal(domain.mesh)
     nu, rho = fluid.viscosity, fluid.density
     acceleration = ufl.dot(ufl.grad(u), u) if change is None else change + ufl.dot(ufl.grad(u), u)
     inertia = rho * acceleration if fluid.force is None else rho * acceleration - fluid.force
-    stress = nu * ufl.grad(u) if not fluid.variable else 2 * nu * ufl.sym(ufl.grad(u))
+    stress = nu * ufl.grad(u)
+    if fluid.excess is not None:
+        stress += fluid.excess * ufl.transpose(ufl.grad(u))
     galerkin = ufl.inner(inertia, v) + ufl.inner(stress, ufl.grad(v)) - p * ufl.div(v) - q * ufl.div(u)
     strong = inertia - ufl.div(stress) + ufl.grad(p)
     tau = streamline_time(domain, u, nu, rho, rate)
     residual = (galerkin + tau * ufl.inner(strong, ufl.dot(ufl.grad(v), u)) + GRAD_DIV * ufl.div(u) * ufl.div(v)) * dx
+    if not boundaries.outlets:
+        return residual
     back = ufl.min_value(ufl.dot(u, n), 0)
     traction = outlet_pressure(domain, boundaries) * n - rho * back / 2 * u
-    if fluid.variable:  # parallel flow must leave freely, so the transposed part of the stress is taken out
-        traction -= nu * ufl.dot(ufl.transpose(ufl.grad(u)), n)
-    residual += ufl.inner(traction, v) * domain.ds(*boundaries.outlets, degree=QUADRATURE)
-    return residual
+    if fluid.excess is not None:  # parallel flow must leave freely, so the transposed part of the stress is taken out
+        traction -= fluid.excess * ufl.dot(ufl.transpose(ufl.grad(u)), n)
+    return residual + ufl.inner(traction, v) * domain.ds(*boundaries.outlets, degree=QUADRATURE)
 
 
 def outlet_pressure(domain: Domain, boundaries: Boundaries) -> fem.Function:

@@ -48,10 +48,17 @@ class FlowSolution:
 class SteadySolver:
     """Solves one domain at any number of operating points, each from the one before it.
 
-    Lengths are in bores, velocities in U, pressures in ρU². Without `boundaries` they are those of a connector.
+    Lengths are in bores, velocities in U, pressures in ρU². Without `boundaries` they are those of a connector. `fluid`
+    makes a fluid of another kind from the viscosity 1/Re; what else it depends on may change from call to call.
     """
 
-    def __init__(self, domain: Domain, boundaries: Boundaries | None = None, watch: Watch = lambda line: None) -> None:
+    def __init__(
+        self,
+        domain: Domain,
+        boundaries: Boundaries | None = None,
+        watch: Watch = lambda line: None,
+        fluid: Callable[[fem.Constant], Fluid] = Fluid,
+    ) -> None:
         self.domain = domain
         self.boundaries = boundaries or Boundaries.of_junction(domain)
         self.boundaries.check(domain)
@@ -66,6 +73,7 @@ class SteadySolver:
         self.state = fem.Function(self.space)
         self._before = fem.Function(self.velocities)
         self.viscosity = fem.Constant(domain.mesh, 1.0)
+        self.fluid = fluid(self.viscosity)
         self._inertia = fem.Constant(domain.mesh, 0.0)
         self._profiles = {
             name: unit_inflow(domain, self.velocities, self.boundaries, name) for name in self.boundaries.inlets
@@ -120,7 +128,7 @@ class SteadySolver:
         u, p = ufl.split(self.state)
         v, q = ufl.TestFunctions(self.space)
         change = self._inertia * (u - self._before)
-        residual = momentum(self.domain, self.boundaries, u, p, v, q, Fluid(self.viscosity), change, rate=self._inertia)
+        residual = momentum(self.domain, self.boundaries, u, p, v, q, self.fluid, change, rate=self._inertia)
         return compiled(residual), compiled(ufl.derivative(residual, self.state))
 
     def _boundary_conditions(self) -> list[fem.DirichletBC]:

@@ -10,10 +10,16 @@ from twin.crystal.verification import checks as crystal
 
 
 def _flow() -> list[Check]:
+    from twin.verification import benchmarks, unsteady
     from twin.verification.flow import checks
-    from twin.verification.unsteady import checks as unsteady
 
-    return [*checks(), *unsteady()]
+    return [*checks(), *benchmarks.checks(), *unsteady.checks()]
+
+
+def _flow_heavy() -> list[Check]:
+    from twin.verification import benchmarks, unsteady
+
+    return [*benchmarks.heavy_checks(), *unsteady.heavy_checks()]
 
 
 def _mixing() -> list[Check]:
@@ -30,12 +36,15 @@ def _bench_flow() -> list[dict[str, Any]]:
 
 #: By name, so that the lab half can verify its own without dolfinx.
 CHECKS: dict[str, Callable[[], list[Check]]] = {"flow": _flow, "mixing": _mixing, "crystal": crystal}
+#: Those that take minutes.
+HEAVY: dict[str, Callable[[], list[Check]]] = {"flow": _flow_heavy}
 BENCHES: dict[str, Callable[[], list[dict[str, Any]]]] = {"flow": _bench_flow}
 
 
-def run_checks(name: str) -> list[Check]:
-    """The rows of one group of verification problems."""
-    return CHECKS[name]()
+def run_checks(name: str, heavy: bool = False) -> list[Check]:
+    """The rows of one group of verification problems; with those that take minutes where `heavy` asks for them."""
+    rows = CHECKS[name]()
+    return [*rows, *HEAVY[name]()] if heavy and name in HEAVY else rows
 
 
 def run_bench(name: str) -> list[dict[str, Any]]:

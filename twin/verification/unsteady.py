@@ -239,7 +239,7 @@ def shedding_cylinder(
     _, drags = _extremes(time, drag)
     ranges = np.abs(np.diff(peaks))
     return Shedding(
-        1 / (turns[-1] - turns[-3]),
+        float(1 / (turns[-1] - turns[-3])),
         float(ranges[-1]),
         float(drags[-4:].max()),
         float(ranges[-1] / ranges[-3] - 1),

@@ -16,7 +16,7 @@ import twin
 from twin.case import Case, Results
 from twin.errors import BadInput, Missing, TwinError
 from twin.files import digest, folder, read_json, write_json
-from twin.junction import bore_m, bulk_velocity_m_s, find_connector, groups
+from twin.junction import bore_m, bulk_velocity_m_s, find_connector, groups, outlet_area
 from twin.liquids import LIQUIDS
 from twin.units import to_ml_per_h, to_mm
 from twin.view.stages import PointState, mesh_quality, notable, point_states
@@ -130,7 +130,7 @@ def _point_job(case: Case, results: Results, state: PointState, kind: str) -> tu
     flows = {role: to_ml_per_h(getattr(point, f"{role}_m3_s")) for role in ("antisolvent", "precursor")}
     streams = {role: f"{getattr(case.liquids, role)} {flow:g} mL/h" for role, flow in flows.items()}
     group = groups(case, point)
-    speed = bulk_velocity_m_s(bore_m(case), point)
+    speed = bulk_velocity_m_s(bore_m(case), point, outlet_area(case))
     density = LIQUIDS[case.liquids.antisolvent].density_kg_m3(point.temperature_k)
     at = f"{streams['antisolvent']}, {streams['precursor']}, Re {group.reynolds:.0f}"
     path = results.pictures / f"{point.name}-{kind}.png"
