@@ -1,3 +1,5 @@
+from functools import partial
+
 import gmsh
 import numpy as np
 import pytest
@@ -6,7 +8,7 @@ from dolfinx import fem
 from dolfinx import mesh as dmesh
 from mpi4py import MPI
 
-from twin.campaign.buoyant import CoupledSolver, Settings, arm_states, solve_coupled
+from twin.campaign.buoyant import CoupledSolver, Settings, arm_states, fluid_of, solve_coupled
 from twin.errors import BadInput, NotConverged
 from twin.fem.domain import Domain, read_domain
 from twin.flow import Boundaries, SteadySolver
@@ -14,7 +16,7 @@ from twin.flow.momentum import Fluid
 from twin.junction import Groups
 from twin.liquids import LIQUIDS
 from twin.liquids.mixture import Mixture
-from twin.verification.flow import small_connector, small_domain, streams
+from twin.verification.flow import small_connector, small_domain
 
 pytestmark = pytest.mark.field
 
@@ -124,15 +126,13 @@ def pipe(tmp_path_factory):
 def test_a_heavier_fluid_rises_against_its_weight(pipe):
     """Δp' = 32 (µ/µ₀) L / Re + Ri L, with all fluid heavier by the whole difference."""
     reynolds, richardson, mixture = 20.0, 3.0, Mixture(1.1, 1.5)
-    down = ufl.as_vector([0.0, 0.0, -richardson])
-
-    def heavy(nu):
-        phi = fem.Constant(pipe.mesh, 1.0)
-        ratio = ufl.exp(mixture.log_viscosity(phi))
-        return Fluid(nu * ratio, mixture.density(phi), phi * down, nu * (ratio - 1))
-
+    weight = fem.Constant(pipe.mesh, np.array([0.0, 0.0, -richardson]))
+    full = fem.Function(fem.functionspace(pipe.mesh, ("Lagrange", 2)))
+    full.x.array[:] = 1.0
     ends = Boundaries({"inlet": "developed"}, walls={"wall": ()})
-    solution = SteadySolver(pipe, ends, fluid=heavy).solve(reynolds, {"inlet": pipe.area("inlet")})
+    solution = SteadySolver(pipe, ends, fluid=partial(fluid_of, mixture, full, weight)).solve(
+        reynolds, {"inlet": pipe.area("inlet")}
+    )
     friction = 32 * 1.5 * 2 / reynolds
     assert solution.pressure_drop["inlet"] == pytest.approx(friction + 2 * richardson, rel=3e-3)
 

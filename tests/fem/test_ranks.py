@@ -111,3 +111,25 @@ def test_garbage_is_collected_in_step():
         assert not gc.isenabled()
     finally:
         gc.enable()
+
+
+def test_a_finer_level_starts_from_the_coarser_one(case, tmp_path):
+    """Newton then needs fewer steps than from rest, and the numbers are those of the finer mesh alone."""
+    from twin.cli.console import Reporter
+    from twin.cli.field import run_campaign
+
+    sizes = "wall_size = 0.08\ncore_size = 0.13", "wall_size = 0.25\ncore_size = 0.29"
+    (tmp_path / "tiny").mkdir()
+    for source in case.folder.glob("*.toml"):
+        (tmp_path / "tiny" / source.name).write_text(source.read_text().replace(*sizes))
+    finer = load(tmp_path / "tiny")
+    point = OperatingPoint.from_ml_h(300, 60, 293.15)
+    results = Results.of(finer, "medium", tmp_path / "warm")
+    (warm,) = run_campaign(finer, "medium", results, [point], 1, Reporter(as_json=True))
+    assert read_json(results.beside("coarse").point(point.name) / "record.json")["status"] == "steady"
+    cold_results = Results.of(finer, "medium", tmp_path / "cold")
+    mesh = build_mesh(finer, "medium", cold_results.mesh)
+    run_points(finer, "medium", cold_results, mesh, [point], 1)
+    cold = read_json(cold_results.point(point.name) / "record.json")
+    assert warm["flow"]["iterations"] < cold["flow"]["iterations"]
+    assert warm["flow"]["pressure_drop_pa"] == pytest.approx(cold["flow"]["pressure_drop_pa"], rel=1e-7)

@@ -31,7 +31,7 @@ from twin.flow import FlowSolution, SteadySolver, shared_flows
 from twin.flow.boundaries import mirror_axis
 from twin.flow.momentum import Fluid
 from twin.junction import Groups
-from twin.liquids.mixture import Mixture
+from twin.liquids.mixture import Mixture, grunberg_nissan
 from twin.mixing import PlaneMixing, mixing_along
 from twin.transport import Concentration, Transport, divergence_free
 
@@ -117,17 +117,18 @@ class CoupledSolver:
 
     def solve(self, groups: Groups) -> CoupledSolution:
         """The steady state at these groups. Raises `NotConverged` with the last passes where it does not get there."""
-        history: list[Iteration] = []
         if self.mode == "passive":
             return self._pass(groups)[0]
-        if not self._warm:  # the flow of antisolvent alone carries the first concentration
-            self.fraction.x.array[:] = 0.0
-            self._weight.value[:] = 0.0
-            _, self.fraction.x.array[:] = self._pass(groups)
-            self._warm = True
-        solution = self._continue(groups, history) if self.mode == "buoyant" else self._fixed_point(groups, 0, history)
-        assert solution is not None  # noqa: S101 (the loop ran)
-        return solution
+        try:
+            if not self._warm:  # the flow of antisolvent alone carries the first concentration
+                self.fraction.x.array[:] = 0.0
+                self._weight.value[:] = 0.0
+                self.fraction.x.array[:] = self._pass(groups)[1]
+                self._warm = True
+            return self._continue(groups) if self.mode == "buoyant" else self._fixed_point(groups, 0.0, [])
+        except NotConverged:
+            self.forget()
+            raise
 
     def forget(self) -> None:
         """Starts the next `solve` from rest, as after a failure."""
@@ -137,20 +138,14 @@ class CoupledSolver:
     # -- the fluid ---------------------------------------------------------------------------------------------------
 
     def _fluid(self, viscosity: fem.Constant) -> Fluid:
-        phi, mixture = self.fraction, self.mixture
-        ratio = ufl.exp(mixture.log_viscosity(phi))
-        return Fluid(
-            viscosity=viscosity * ratio,
-            density=mixture.density(phi),
-            force=phi * self._weight,
-            excess=viscosity * (ratio - 1),
-        )
+        return fluid_of(self.mixture, self.fraction, self._weight, viscosity)
 
     # -- the iterations ----------------------------------------------------------------------------------------------
 
-    def _continue(self, groups: Groups, history: list[Iteration]) -> CoupledSolution:
-        """Gravity in steps, from the share of it that was reached to all of it."""
-        here, step = self._reached, min(1 - self._reached, self._settings.first_gravity) or 1.0
+    def _continue(self, groups: Groups) -> CoupledSolution:
+        """Gravity in steps, from the share of it that the last call reached to all of it."""
+        history: list[Iteration] = []
+        here, step = self._reached, self._settings.first_gravity
         good = self.fraction.x.array.copy(), self.flow.state.x.array.copy()
         while True:
             target = min(1.0, here + step)
@@ -158,20 +153,22 @@ class CoupledSolver:
                 solution = self._fixed_point(groups, target, history)
             except NotConverged:
                 self.fraction.x.array[:], self.flow.state.x.array[:] = good
-                step = min(step, target - here) / 2
-                if step < LEAST_STEP or here == 1.0:
-                    self.forget()
+                if here == 1:  # the point before was too far away
+                    here = 0.0
+                elif (step := (target - here) / 2) < LEAST_STEP:
                     raise
-                self._watch(f"gravity {target:.3g} is too large a step")
+                self._watch(f"full steps of gravity are too large; on from {here:.3g} with {step:.3g}")
                 continue
             here = self._reached = target
-            if here == 1.0:
+            if here == 1:
                 return solution
             good = self.fraction.x.array.copy(), self.flow.state.x.array.copy()
             step *= 3
 
     def _fixed_point(self, groups: Groups, gravity: float, history: list[Iteration]) -> CoupledSolution:
-        """Flow and transport in turn, with a share of gravity, until neither the velocity nor the mixing moves."""
+        """Flow and transport in turn, with a share of gravity, until neither velocity nor mixing moves; adds its passes
+        to `history`.
+        """
         settings = self._settings
         slack = 1.0 if gravity == 1 or self.mode == "properties" else LOOSE
         sign = math.copysign(1.0, self.mixture.excess_density)
@@ -231,6 +228,22 @@ def solve_coupled(
     Raises `NotConverged` where the two do not come to agree. Use `CoupledSolver` for several points on a mesh.
     """
     return CoupledSolver(domain, mixture, mode, gravity, settings, watch).solve(groups)
+
+
+def fluid_of(mixture: Mixture, fraction: fem.Function, weight: fem.Constant, viscosity: fem.Constant) -> Fluid:
+    """The fluid where the precursor's solvent has a volume fraction; `weight` is Ri ĝ, `viscosity` 1/Re."""
+
+    def constant(value: float) -> fem.Constant:  # a number in the form itself would have it compiled anew for each
+        return fem.Constant(fraction.function_space.mesh, value)
+
+    logarithm = grunberg_nissan(fraction, constant(math.log(mixture.viscosity_ratio)), constant(mixture.interaction))
+    ratio = ufl.exp(logarithm)
+    return Fluid(
+        viscosity=viscosity * ratio,
+        density=1 + constant(mixture.excess_density) * fraction,
+        force=fraction * weight,
+        excess=viscosity * (ratio - 1),
+    )
 
 
 @dataclass(frozen=True)
@@ -302,7 +315,7 @@ def _direction(domain: Domain, gravity: Sequence[float] | None) -> np.ndarray:
 
 
 class _Norms:
-    """Integrals that say how far fields have moved, and the inner product of nodal values."""
+    """How far fields have moved, over all ranks."""
 
     def __init__(self, domain: Domain, velocities: fem.FunctionSpace, fraction: fem.Function) -> None:
         self._domain = domain
@@ -313,26 +326,24 @@ class _Norms:
         dx = domain.dx(4)
         self._form = compiled(relative * dx)
         self._volume = domain.integral(fem.Constant(domain.mesh, 1.0) * dx)
-        # A weight for each node: the integral of its basis function, which for second degree may be ≤ 0 at vertices, so
-        # the mean cell volume around it is taken instead.
-        space = fraction.function_space
-        self._owned = space.dofmap.index_map.size_local
-        counts = domain.comm.allreduce(self._owned)
-        self._weight = 1.0 / counts
+        self._owned = fraction.function_space.dofmap.index_map.size_local
+        self._nodes = domain.comm.allreduce(self._owned)
 
     def velocity(self, now: fem.Function, before: fem.Function, least: float) -> float:
+        """The root mean square over the volume of |change| over the speed, or over `least` where that is more."""
         self._now.x.array[:], self._before.x.array[:] = now.x.array, before.x.array
         self._least.value = least
         total = self._domain.comm.allreduce(fem.assemble_scalar(self._form))
         return math.sqrt(float(np.real(total)) / self._volume)
 
     def fraction(self, change: np.ndarray) -> float:
+        """The root mean square of nodal values."""
         return math.sqrt(self.product(change[None], change[None])[0, 0])
 
     def product(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
         """Mean products of rows of nodal values, (m, nodes) and (n, nodes): (m, n), on all ranks."""
         here = left[:, : self._owned] @ right[:, : self._owned].T
-        return np.asarray(self._domain.comm.allreduce(here)) * self._weight
+        return np.asarray(self._domain.comm.allreduce(here)) / self._nodes
 
 
 class _Anderson:
@@ -344,6 +355,7 @@ class _Anderson:
         self._residuals: list[np.ndarray] = []
 
     def next(self, point: np.ndarray, image: np.ndarray) -> np.ndarray:
+        """Where to go on from a point and what became of it, (nodes,)."""
         residual = image - point
         self._points = [*self._points, point.copy()][-self._memory - 1 :]
         self._residuals = [*self._residuals, residual][-self._memory - 1 :]

@@ -41,6 +41,7 @@ class Worker:
         self.case, self.level, self.results, self.mesh_hash, self.comm = case, level, results, mesh_hash, comm
         self.domain: Domain = read_domain(results.mesh / "junction.msh", comm)
         self.point = ""
+        self._coarser: Domain | None = None
         self.flow = SteadySolver(self.domain, watch=lambda line: self.tell("step", text=line))
         self.transport = Transport(self.domain)
 
@@ -49,6 +50,31 @@ class Worker:
         if self.comm.rank == 0:
             sys.stdout.write(json.dumps({"event": kind, "point": self.point, **more}) + "\n")
             sys.stdout.flush()
+
+    def start_from_coarser(self, point: OperatingPoint) -> bool:
+        """Starts from the point's own solution on the next coarser level, if that is solved; says whether it is."""
+        level = self.case.coarser(self.level)
+        if level is None:
+            return False
+        there = self.results.beside(level)
+        if not self.comm.bcast(self._solved(there, point) if self.comm.rank == 0 else None):
+            return False
+        if self._coarser is None:
+            self._coarser = read_domain(there.mesh / "junction.msh", self.comm)
+        path = there.point(point.name) / "fields.vtu"
+        fields = self.comm.bcast(storage.read_fields(path) if self.comm.rank == 0 else None)
+        velocity, pressure = (storage.function(self._coarser, fields[name]) for name in ("velocity", "pressure"))
+        self.flow.start_from(velocity, pressure, groups(self.case, point).reynolds)
+        self.tell("step", text=f"starting from the level {level}")
+        return True
+
+    def _solved(self, there: Results, point: OperatingPoint) -> bool:
+        """Whether a point has fields on the mesh that another level has now."""
+        quality, folder = there.mesh / "quality.json", there.point(point.name)
+        if not (quality.exists() and (folder / "record.json").exists() and (folder / "fields.vtu").exists()):
+            return False
+        record = read_json(folder / "record.json")
+        return record["status"] != "failed" and record["provenance"]["mesh_hash"] == read_json(quality)["hash"]
 
     def start_near(self, point: OperatingPoint) -> None:
         """Starts from the solved point on disk that is nearest in Reynolds number and flow ratio, if there is one."""
@@ -148,7 +174,7 @@ def run(job: dict[str, Any], comm: MPI.Comm) -> None:
     worker = Worker(case, job["level"], Results(Path(job["results"])), job["mesh_hash"], comm)
     for number, flows in enumerate(job["points"]):
         point = OperatingPoint(*flows)
-        if number == 0:
+        if not worker.start_from_coarser(point) and number == 0:
             worker.start_near(point)
         worker.solve(point)
 

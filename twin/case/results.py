@@ -35,6 +35,10 @@ class Results:
         """The estimate of the discretization error from all levels of a flow case."""
         return self.folder.parent / "refinement.json"
 
+    def beside(self, level: str) -> Results:
+        """The results of another level of the same case."""
+        return Results(self.folder.parent / level)
+
     def stability(self, name: str) -> Path:
         """The verdicts on the steadiness of an operating point."""
         return self.folder / "stability" / f"{name}.json"

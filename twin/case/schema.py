@@ -192,6 +192,15 @@ class Case(Strict):
         except ValueError:
             raise BadInput(f'"{factor}" is not a factor', f"write e.g. {base}@1.5: all sizes over 1.5") from None
 
+    def coarser(self, name: str) -> str | None:
+        """The level that a solve on level `name` starts from: the one before it in the case; of `NAME@1.5`, NAME."""
+        self.level(name)
+        base, refined, _ = name.partition("@")
+        names = list(self.levels)
+        if refined:
+            return base
+        return names[names.index(base) - 1] if names.index(base) else None
+
 
 class ExpectedValue(Strict):
     """One number of the paper that a case is held against, from `expected.toml`."""

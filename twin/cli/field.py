@@ -147,10 +147,18 @@ def run_campaign(
     reporter: Reporter,
     allow_high_reynolds: bool = False,
 ) -> list[dict[str, Any]]:
-    """Meshes, solves the points that are open, writes the table; returns the records of the points."""
+    """Meshes, solves the points that are open, writes the table; returns the records of the points.
+
+    A point starts from its own solution on the next coarser level, which is solved first where it is missing: Newton
+    then needs a few steps on the fine mesh instead of many.
+    """
     folder(results.folder)
     made = make_mesh(case, level, results, reporter)
-    with reporter.progress(f"flow and mixing on {ranks} ranks", len(points)) as bar:
+    coarser = case.coarser(level)
+    unsolved = [p for p in points if point_state(case, level, results, p, made.hash) not in ("steady", "marched")]
+    if coarser is not None and unsolved:
+        run_campaign(case, coarser, results.beside(coarser), unsolved, ranks, reporter, allow_high_reynolds)
+    with reporter.progress(f"flow and mixing on {ranks} ranks, level {level}", len(points)) as bar:
         run_points(
             case, level, results, made, points, ranks, lambda event: flow.follow_events(event, bar), allow_high_reynolds
         )

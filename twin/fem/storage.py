@@ -40,6 +40,15 @@ def from_nodal(domain: Domain, values: np.ndarray, into: fem.Function) -> None:
     target[into.function_space.dofmap.list.ravel()] = here[_compat.geometry_dofmap(domain.mesh).ravel()]
 
 
+def function(domain: Domain, values: np.ndarray) -> fem.Function:
+    """A continuous second-degree function from the values at all nodes, (nodes,) or (nodes, dim)."""
+    shape = {"shape": values.shape[1:]} if values.ndim > 1 else {}
+    element = basix.ufl.element("Lagrange", domain.mesh.basix_cell(), 2, **shape)
+    result = fem.Function(fem.functionspace(domain.mesh, element))
+    from_nodal(domain, values, result)
+    return result
+
+
 def quadratic(domain: Domain, function: fem.Function) -> fem.Function:
     """A continuous function as one of second degree, whose degrees of freedom are the mesh nodes."""
     space = fem.functionspace(domain.mesh, basix.ufl.element("Lagrange", domain.mesh.basix_cell(), 2))

@@ -56,9 +56,9 @@ def momentum(
     """The residual of the steady balance, or, with `change` = ∂u/∂t of a step of length 1/`rate`, of the unsteady one.
 
     Galerkin's terms, with two that vanish with the residual, so that they keep the order: streamline diffusion of the
-    whole momentum residual, without which a mesh that is too coarse for the shear layers at high Re rings; and grad-div,
-    which keeps mass cell by cell. At outlets the stress is the given pressure, and what flows back in through one
-    brings no kinetic energy along (the directional do-nothing condition of Braack & Mucha 2014).
+    whole momentum residual, without which a mesh that is too coarse for the shear layers at high Re rings; and
+    grad-div, which keeps mass cell by cell. At outlets the stress is the given pressure, and what flows back in through
+    one brings no kinetic energy along (the directional do-nothing condition of Braack & Mucha 2014).
 
     The stress is µ∇u + (µ − µ₀)∇uᵀ, with the constant µ₀ left out of the transposed part, where ∇·u = 0 makes it
     nothing. So a uniform µ₀ gives the balance of a uniform fluid to the last digit, and the form stays coercive without

@@ -21,6 +21,7 @@ from twin.fem.storage import from_nodal
 from twin.flow.boundaries import Boundaries, mirror_axis
 from twin.flow.inlets import unit_inflow
 from twin.flow.momentum import Fluid, momentum
+from twin.flow.warm import transfer
 
 TOLERANCE = 1e-8  # of the residual, relative to that of the boundary data alone
 MOST_NEWTON = 12
@@ -115,6 +116,15 @@ class SteadySolver:
         linear.interpolate(fields[1])
         self.state.x.array[self._velocity_map] = fields[0].x.array
         self.state.x.array[self._pressure_map] = linear.x.array
+        self._reached = reynolds
+
+    def start_from(self, velocity: fem.Function, pressure: fem.Function, reynolds: float) -> None:
+        """Starts the next `solve` from a flow on another mesh of the same domain, on the same ranks."""
+        fields = fem.Function(self.velocities), fem.Function(self._pressures)
+        for there, here in zip((velocity, pressure), fields, strict=True):
+            transfer(there, here)
+        self.state.x.array[self._velocity_map] = fields[0].x.array
+        self.state.x.array[self._pressure_map] = fields[1].x.array
         self._reached = reynolds
 
     def forget(self) -> None:

@@ -45,7 +45,9 @@ def transfer(source: fem.Function, target: fem.Function) -> None:
                 best = np.argmin(all_outside, axis=0)
                 each = np.arange(len(asked))
                 farthest = max(farthest, float(np.asarray(all_outside)[best, each].max()))
-                target.x.array[start * size : (start + len(asked)) * size] = np.asarray(all_values)[best, each].reshape(-1)
+                target.x.array[start * size : (start + len(asked)) * size] = np.asarray(all_values)[best, each].reshape(
+                    -1
+                )
     if comm.allreduce(farthest, op=MPI.MAX) > FARTHEST:
         raise BadInput("the new mesh reaches out of the old one", "start from a mesh of the same domain, or from rest")
     target.x.scatter_forward()

@@ -54,4 +54,9 @@ class Mixture:
 
     def log_viscosity(self, fraction: Any) -> Any:
         """ln(µ/µ₀) at a volume fraction of the precursor's solvent."""
-        return math.log(self.viscosity_ratio) * fraction + self.interaction * fraction * (1 - fraction)
+        return grunberg_nissan(fraction, math.log(self.viscosity_ratio), self.interaction)
+
+
+def grunberg_nissan(fraction: Any, log_ratio: Any, interaction: Any) -> Any:
+    """ln(µ/µ₀) at a fraction, from ln(µ₁/µ₀) and G: for any type that adds and multiplies."""
+    return log_ratio * fraction + interaction * fraction * (1 - fraction)

@@ -1,0 +1,221 @@
+"""The paper's junction on meshes of several sizes: how far its answers are from those without a mesh, and their cost."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from twin.campaign.refinement import Refinement, refine
+from twin.case.schema import Level
+from twin.errors import TwinError
+
+CONNECTOR = "ptfe-y-60"
+#: Where the finer meshes take their start from. The continuation in Re is on this mesh alone.
+START = Level(wall_size=0.2, core_size=0.3, stretch=5)
+STEPS = (348.0, 800.0)  # Reynolds numbers to pass on the way up
+ERROR = 0.005  # of a pressure drop, that the production level may have
+
+
+@dataclass(frozen=True)
+class MeshRun:
+    """The steady flow on one mesh: pressure drop of the antisolvent in ρU², velocities (k, 3) at the outlet in U.
+
+    `seconds_mesh` holds Gmsh and the reading of its mesh, `seconds_solve` all else, from the set-up of the forms on.
+    What led to the start of the solve is not in it.
+    """
+
+    level: Level
+    cells: int
+    unknowns: int
+    pressure_drop: float
+    outlet_velocity: list[list[float]]
+    seconds_mesh: float
+    seconds_solve: float
+    iterations: int
+
+    @property
+    def size(self) -> float:
+        """The mean size of the elements in a section, in bores."""
+        return float(np.sqrt(self.level.wall_size * self.level.core_size))
+
+
+@dataclass(frozen=True)
+class Study:
+    """`start` and the runs that began from it, coarse to fine. `seconds_launch` is from the command to the first mesh."""
+
+    reynolds: float
+    precursor_share: float
+    ranks: int
+    seconds_launch: float
+    start: MeshRun
+    runs: list[MeshRun]
+
+    def seconds(self, run: MeshRun, meshing: bool) -> float:
+        """Time to the solution of a run from nothing: with that of the start, and with or without meshing."""
+        solving = self.seconds_launch + self.start.seconds_solve + run.seconds_solve
+        return solving + (self.start.seconds_mesh + run.seconds_mesh if meshing else 0.0)
+
+
+def pressure_drop_study(
+    reynolds: float, precursor_share: float, levels: Sequence[Level], ranks: int = 2
+) -> tuple[Study, Refinement | None]:
+    """The pressure drop on each level, coarse to fine, and its discretization error on the finest (see `refine`)."""
+    study = run_levels(reynolds, precursor_share, levels, ranks)
+    return study, refine([run.pressure_drop for run in study.runs], [run.size for run in study.runs], "ρU²")
+
+
+def family(coarsest: Level, factor: float, number: int = 3) -> list[Level]:
+    """Similar levels, each finer than the one before by `factor`."""
+    return [coarsest.refined(factor**step) for step in range(number)]
+
+
+def sufficient(runs: Sequence[MeshRun], limit: float, error: float = ERROR) -> MeshRun | None:
+    """The coarsest run that is within `error` of the limit of the pressure drop, and all finer ones with it."""
+    found = None
+    for run in sorted(runs, key=lambda run: run.size):
+        if abs(run.pressure_drop / limit - 1) > error:
+            break
+        found = run
+    return found
+
+
+def run_levels(
+    reynolds: float, precursor_share: float, levels: Sequence[Level], ranks: int = 2, patience_s: float = 3600.0
+) -> Study:
+    """Solves on each level, from the flow on `START`, in a program of its own on so many ranks."""
+    job = {"reynolds": reynolds, "share": precursor_share, "levels": [level.model_dump() for level in levels]}
+    answer = on_ranks("twin.verification.convergence", job, ranks, patience_s)
+    runs = [MeshRun(**{**run, "level": Level(**run["level"])}) for run in answer["runs"]]
+    return Study(reynolds, precursor_share, ranks, answer["seconds_launch"], runs[0], runs[1:])
+
+
+def on_ranks(module: str, job: dict[str, Any], ranks: int, patience_s: float = 3600.0) -> Any:
+    """Runs a module's program on so many ranks with a job, and returns its answer."""
+    launcher = shutil.which("mpirun") or shutil.which("mpiexec")
+    if launcher is None:
+        raise TwinError("there is no mpirun", "twin doctor says how to get it")
+    with tempfile.TemporaryDirectory() as name:
+        file, answer = Path(name, "job.json"), Path(name, "answer.json")
+        file.write_text(json.dumps({**job, "began": time.time(), "answer": str(answer)}), encoding="utf-8")
+        try:
+            done = subprocess.run(
+                [launcher, "-n", str(ranks), sys.executable, "-m", module, str(file)],
+                capture_output=True,
+                text=True,
+                env={**os.environ, "OMP_NUM_THREADS": "1"},
+                check=False,
+                timeout=patience_s,
+            )
+        except subprocess.TimeoutExpired:
+            raise TwinError(f"{module} took more than {patience_s:.0f} s on {ranks} ranks") from None
+        if done.returncode or not answer.exists():
+            raise TwinError(f"{module} failed on {ranks} ranks", done.stderr.strip()[-400:])
+        return json.loads(answer.read_text(encoding="utf-8"))
+
+
+# -- on the ranks ------------------------------------------------------------------------------------------------------
+
+
+def main(file: Path) -> None:
+    """Solves the job on the ranks of this program."""
+    from mpi4py import MPI
+
+    from twin.fem.parallel import collect_in_step
+
+    comm = MPI.COMM_WORLD
+    job = json.loads(comm.bcast(file.read_text(encoding="utf-8") if comm.rank == 0 else None))
+    launched = comm.bcast(time.time()) - job["began"]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(comm.bcast(name))
+        runs: list[MeshRun] = []
+        start = None
+        for number, level in enumerate([START, *(Level(**level) for level in job["levels"])]):
+            collect_in_step()
+            solver, run = _solved(comm, level, job["reynolds"], job["share"], folder / str(number), start)
+            start = start or solver
+            runs.append(run)
+            if comm.rank == 0:
+                print(f"{level.wall_size:.4g}/{level.core_size:.4g}: {run.unknowns} unknowns, Δp {run.pressure_drop:.6g}, "
+                      f"{run.seconds_mesh:.1f} + {run.seconds_solve:.1f} s, {run.iterations} steps", file=sys.stderr, flush=True)  # fmt: skip
+        comm.barrier()
+    if comm.rank == 0:
+        answer = {"seconds_launch": launched, "runs": [asdict(run) | {"level": run.level.model_dump()} for run in runs]}
+        Path(job["answer"]).write_text(json.dumps(answer), encoding="utf-8")
+
+
+def _solved(comm: Any, level: Level, reynolds: float, share: float, folder: Path, start: Any) -> tuple[Any, MeshRun]:
+    """The flow on a level, from that of another solver, or from rest by way of `STEPS`."""
+    from twin.fem.domain import read_domain
+    from twin.flow import SteadySolver
+    from twin.flow.probes import Probes
+    from twin.junction import find_connector
+    from twin.meshing.build import mesh_connector
+    from twin.verification.flow import streams
+    from twin.verification.openfoam import sample_points
+
+    comm.barrier()
+    began = time.perf_counter()
+    if comm.rank == 0:
+        mesh_connector(find_connector(CONNECTOR, Path()), level, folder)
+    comm.barrier()
+    domain = read_domain(folder / "junction.msh", comm)
+    comm.barrier()
+    meshed = time.perf_counter()
+    solver = SteadySolver(domain)
+    flows = streams(domain, share)
+    if start is None:
+        steps = 0
+        for step in STEPS:
+            if step < reynolds:
+                steps += solver.solve(step, flows).iterations
+    else:
+        steps = 0
+        continue_from(start, solver)
+    solution = solver.solve(reynolds, flows)
+    velocity = Probes(domain, sample_points()).sample(solution.velocity)
+    comm.barrier()
+    seconds = time.perf_counter() - meshed
+    cells = domain.mesh.topology.index_map(domain.dim).size_global
+    unknowns = solver.space.dofmap.index_map.size_global * solver.space.dofmap.index_map_bs
+    run = MeshRun(
+        level=level,
+        cells=int(cells),
+        unknowns=int(unknowns),
+        pressure_drop=solution.pressure_drop["antisolvent"],
+        outlet_velocity=velocity.tolist(),
+        seconds_mesh=meshed - began,
+        seconds_solve=seconds,
+        iterations=steps + solution.iterations,
+    )
+    return solver, run
+
+
+def continue_from(old: Any, new: Any) -> None:
+    """Starts a steady solver from the flow of another one of the same domain, at that one's Reynolds number."""
+    from dolfinx import fem
+
+    from twin.flow.warm import transfer
+
+    parts = []
+    for number in range(2):
+        given = old.state.sub(number).collapse()
+        parts.append(fem.Function(new.state.sub(number).collapse().function_space))
+        transfer(given, parts[-1])
+    for number, part in enumerate(parts):
+        new.state.x.array[new.space.sub(number).collapse()[1]] = part.x.array
+    new._reached = old._reached
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
