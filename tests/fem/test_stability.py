@@ -1,0 +1,64 @@
+"""The verdict on steadiness: rates against known ones, and the same from a half mesh as from the whole."""
+
+import pytest
+from mpi4py import MPI
+
+from twin.campaign.stability import onset
+from twin.errors import NotConverged
+from twin.flow import Boundaries, SteadySolver, stability
+from twin.verification.flow import small_connector, small_domain, streams
+
+pytestmark = pytest.mark.field
+
+
+@pytest.fixture(scope="module")
+def halves():
+    """The leading modes of a small junction at Re 60: of both kinds on its half, and of the whole."""
+    found = {}
+    for symmetric in (True, False):
+        connector = small_connector(2).model_copy(update={"symmetric_half": symmetric})
+        solver = SteadySolver(small_domain(connector, 0.3, 0.3, MPI.COMM_SELF))
+        solver.solve(60.0, streams(solver.domain, 0.3))
+        found[symmetric] = stability.verdict(solver, 1)
+    return found
+
+
+def test_a_slow_flow_is_steady(halves):
+    assert {verdict.word for verdict in halves.values()} == {"steady"}
+
+
+def test_both_kinds_of_modes_of_the_half_are_those_of_the_whole(halves):
+    half, whole = halves[True].modes, halves[False].modes
+    assert {mode.kind for mode in half} == {"symmetric", "antisymmetric"}
+    assert [mode.kind for mode in whole] == ["any"]
+    assert half[0].growth == pytest.approx(whole[0].growth, rel=0.1)  # on two unlike, very coarse meshes
+
+
+def test_fluid_at_rest_comes_to_rest_as_stokes_says():
+    """In a tube at rest the slowest mode is axial flow over the whole length: λ = −ν(j₀/a)², Bessel's first zero."""
+    connector = small_connector(3)
+    domain = small_domain(connector, 0.3, 0.3, MPI.COMM_SELF)
+    solver = SteadySolver(
+        domain, Boundaries({}, dict.fromkeys(("antisolvent", "precursor", "outlet"), 0.0), mirrors=("symmetry",))
+    )
+    solver.solve(10.0, {})
+    (mode,) = stability.leading_modes(solver, "symmetric", 1)
+    assert mode.growth == pytest.approx(-((2 * 2.404826) ** 2) / 10, rel=0.05)  # the bores meet: not one straight tube
+    assert mode.frequency == 0
+
+
+def test_modes_that_do_not_converge_are_an_error_in_words(halves, monkeypatch):
+    monkeypatch.setattr(stability, "VECTORS", 4)
+    monkeypatch.setattr(stability, "MOST_RESTARTS", 1)
+    monkeypatch.setattr(stability, "TOLERANCE", 1e-14)
+    solver = SteadySolver(small_domain(small_connector(1), 0.35, 0.35, MPI.COMM_SELF))
+    solver.solve(30.0, streams(solver.domain, 0.3))
+    with pytest.raises(NotConverged, match="eigenvalues did not converge"):
+        stability.leading_modes(solver, "symmetric", 1)
+
+
+def test_the_onset_lies_where_the_growth_rate_changes_sign():
+    rows = [{"reynolds": re, "modes": [{"growth": growth}]} for re, growth in ((100, -0.2), (200, -0.1), (300, 0.1))]
+    rows.insert(1, {"reynolds": 150, "verdict": "unknown", "reason": "did not converge"})
+    assert onset(rows) == (pytest.approx(250), 200, 300)
+    assert onset(rows[:2]) is None
