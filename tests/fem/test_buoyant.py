@@ -165,9 +165,9 @@ def test_liquids_without_contrast_are_passive(junction):
 
 
 def test_a_dense_stream_from_above_sinks_and_one_from_below_does_not(junction):
-    mixture = Mixture(1.1, 1.5)
-    high = solve_coupled(junction, point(0.4), mixture, "buoyant", [0.0, 0.0, 1.0])  # the outlet points down
-    low = solve_coupled(junction, point(0.4), mixture, "buoyant", [0.0, 0.0, -1.0])
+    mixture, at_once = Mixture(1.1, 1.5), Settings(first_gravity=1.0)
+    high = solve_coupled(junction, point(0.4), mixture, "buoyant", [0.0, 0.0, 1.0], at_once)  # the outlet points down
+    low = solve_coupled(junction, point(0.4), mixture, "buoyant", [0.0, 0.0, -1.0], at_once)
     for solution, gravity in ((high, [0.0, 0.0, 1.0]), (low, [0.0, 0.0, -1.0])):
         assert solution.history[-1].mixing < 1e-3
         assert max(abs(plane.flux_error) for plane in solution.mixing) < 1e-3

@@ -63,3 +63,11 @@ def test_nodal_values_are_those_of_the_function(small):
     values = storage.nodal(domain, solution.velocity)
     assert values.shape == (domain.mesh.geometry.x.shape[0], 3)
     assert np.abs(values).max() == pytest.approx(np.abs(solution.velocity.x.array).max())
+
+
+def test_the_iterative_path_reaches_the_same_flow_as_the_direct_one(small):
+    domain, solution = small
+    solver = SteadySolver(domain, linear="iterative")
+    again = solver.solve(100.0, streams(domain, 0.06))
+    assert again.status == "steady"
+    assert again.pressure_drop["antisolvent"] == pytest.approx(solution.pressure_drop["antisolvent"], rel=1e-7)

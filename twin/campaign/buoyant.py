@@ -207,7 +207,9 @@ class CoupledSolver:
         flow = self.flow.solve(
             groups.reynolds, shared_flows(self.domain, {"antisolvent": 1 - share, "precursor": share})
         )
+        self._watch("removing the divergence")
         velocity = divergence_free(self.domain, flow.velocity)
+        self._watch("advection and diffusion")
         concentration = self._transport.solve(velocity, groups.peclet)
         fraction = np.clip(smoothed(self.domain, concentration.field).x.array, 0.0, 1.0)
         mixing = mixing_along(concentration.planes, share)

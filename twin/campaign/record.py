@@ -9,7 +9,7 @@ from twin.case import Case
 from twin.errors import TwinError
 from twin.estimate import Estimate
 from twin.files import digest
-from twin.junction import bore_m, bulk_velocity_m_s, groups, outlet_area
+from twin.junction import bore_m, bulk_velocity_m_s, find_connector, groups, outlet_area
 from twin.liquids import LIQUIDS
 from twin.mixing import PlaneMixing, mixing_time
 from twin.operating import OperatingPoint
@@ -20,6 +20,7 @@ CLOSURE = 1e-3  # of the species flux through every plane
 
 def point_hash(case: Case, level: str, point: OperatingPoint, mesh_hash: str) -> str:
     """A hash of all that decides the numbers of a point, or their bands."""
+    coupling = {} if case.coupling == "passive" else {"coupling": case.coupling, "gravity": gravity(case)}
     return digest(
         {
             "schema": SCHEMA,
@@ -27,8 +28,17 @@ def point_hash(case: Case, level: str, point: OperatingPoint, mesh_hash: str) ->
             "pressure_error": case.level(level).pressure_error,
             "groups": groups(case, point).as_dict(),
             "bore": bore_m(case),
+            **coupling,
         }
     )
+
+
+def gravity(case: Case) -> tuple[float, ...] | None:
+    """The direction of gravity in the frame of the case's connector; None where it says none."""
+    if case.junction.connector is None:
+        return None
+    vector = find_connector(case.junction.connector, case.folder).gravity
+    return None if vector is None else tuple(vector)
 
 
 def heading(case: Case, point: OperatingPoint) -> dict[str, Any]:

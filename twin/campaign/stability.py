@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from twin.campaign.run import Follow, check_laminar, start_workers
@@ -51,7 +52,7 @@ def onset(rows: list[dict[str, Any]]) -> tuple[float, float, float] | None:
     None where it does not change sign in the series.
     """
     known = [(row["reynolds"], row["modes"][0]["growth"]) for row in rows if row.get("modes")]
-    for (below, decays), (above, grows) in zip(known, known[1:], strict=False):
+    for (below, decays), (above, grows) in pairwise(known):
         if decays < 0 <= grows:
             return below + (above - below) * decays / (decays - grows), below, above
     return None

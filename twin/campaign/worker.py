@@ -19,19 +19,21 @@ import numpy as np
 from dolfinx import fem
 from mpi4py import MPI
 
-from twin.campaign.record import heading, mixing_record, point_hash, pressure_unit_pa
+from twin.campaign.buoyant import CoupledSolver
+from twin.campaign.record import gravity, heading, mixing_record, point_hash, pressure_unit_pa
 from twin.case import Case, Results, load
 from twin.errors import TwinError
 from twin.fem import storage
 from twin.fem.domain import Domain, read_domain
 from twin.fem.parallel import collect_in_step
 from twin.files import read_json, write_json
-from twin.flow import FlowSolution, SteadySolver, shared_flows
+from twin.flow import FlowSolution
 from twin.junction import groups
-from twin.mixing import mixing_along
+from twin.liquids import LIQUIDS
+from twin.liquids.mixture import Mixture
 from twin.operating import OperatingPoint
 from twin.provenance import provenance
-from twin.transport import Transport, divergence_free, largest_divergence
+from twin.transport import largest_divergence
 
 
 class Worker:
@@ -42,8 +44,12 @@ class Worker:
         self.domain: Domain = read_domain(results.mesh / "junction.msh", comm)
         self.point = ""
         self._coarser: Domain | None = None
-        self.flow = SteadySolver(self.domain, watch=lambda line: self.tell("step", text=line))
-        self.transport = Transport(self.domain)
+        liquids = case.liquids
+        mixture = Mixture.of(LIQUIDS[liquids.antisolvent], LIQUIDS[liquids.precursor], liquids.temperature)
+        direction = gravity(case) if case.coupling == "buoyant" else None
+        watch = lambda line: self.tell("step", text=line)  # noqa: E731
+        self.coupled = CoupledSolver(self.domain, mixture, case.coupling, direction, watch=watch)
+        self.flow = self.coupled.flow
 
     def tell(self, kind: str, **more: Any) -> None:
         """Prints an event, on rank 0."""
@@ -112,7 +118,7 @@ class Worker:
         try:
             record |= self._numbers(point)
         except TwinError as failure:
-            self.flow.forget()
+            self.coupled.forget()
             record |= {"status": "failed", "reason": failure.message}
         record["provenance"] = provenance(
             ranks=self.comm.size,
@@ -128,18 +134,11 @@ class Worker:
     def _numbers(self, point: OperatingPoint) -> dict[str, Any]:
         clock = [time.perf_counter()]
         group = groups(self.case, point)
-        share = group.precursor_fraction
-        flows = shared_flows(self.domain, {"antisolvent": 1 - share, "precursor": share})
-        flow = self.flow.solve(group.reynolds, flows)
+        solution = self.coupled.solve(group)
+        flow, planes = solution.flow, solution.mixing
         clock.append(time.perf_counter())
-        self.tell("step", text="removing the divergence")
-        velocity = divergence_free(self.domain, flow.velocity)
-        self.tell("step", text="advection and diffusion")
-        concentration = self.transport.solve(velocity, group.peclet)
-        clock.append(time.perf_counter())
-        planes = mixing_along(concentration.planes, group.precursor_fraction)
         mixing = mixing_record(self.case, point, planes)
-        self._write_fields(point, flow, concentration.field)
+        self._write_fields(point, flow, solution.concentration.field)
         clock.append(time.perf_counter())
         unit = pressure_unit_pa(self.case, point)
         return {
@@ -151,10 +150,10 @@ class Worker:
                 "pressure_error": self.case.level(self.level).pressure_error,
                 "iterations": flow.iterations,
                 "residual": flow.residual,
-                "divergence": largest_divergence(self.domain, velocity),
+                "divergence": largest_divergence(self.domain, solution.velocity),
             },
-            "mixing": {**mixing, "lowest": concentration.lowest, "highest": concentration.highest},
-            "seconds": dict(zip(("flow", "transport", "writing"), np.diff(clock).tolist(), strict=True)),
+            "mixing": {**mixing, "lowest": solution.concentration.lowest, "highest": solution.concentration.highest},
+            "seconds": dict(zip(("solving", "writing"), np.diff(clock).tolist(), strict=True)),
         }
 
     def _write_fields(self, point: OperatingPoint, flow: FlowSolution, concentration: fem.Function) -> None:

@@ -168,6 +168,10 @@ class Case(Strict):
     sweeps: dict[str, Sweep] = Field(min_length=1)
     levels: dict[str, Level] = Field(min_length=1)
     ranks: PositiveInt = 2
+    coupling: Literal["passive", "properties", "buoyant"] = Field(
+        "passive",
+        description="what the flow feels of the concentration: nothing, its density and viscosity, its weight",
+    )
     setpoint: Setpoint
     rig: Rig
     assumptions: dict[str, str] = {}

@@ -15,6 +15,8 @@ from dolfinx import fem
 #: without special cases, so the relaxed arithmetic moves results by rounding only.
 FLAGS = ["-O3", "-march=native", "-ffast-math"]
 
+PATIENCE_S = 600  # for another process that compiles the same form
+
 
 @cache
 def _cache_folder() -> Path:
@@ -30,4 +32,5 @@ def _cache_folder() -> Path:
 
 def compiled(form: Any) -> Any:
     """The compiled form, or forms, of a UFL expression."""
-    return fem.form(form, jit_options={"cffi_extra_compile_args": FLAGS, "cache_dir": _cache_folder()})
+    options = {"cffi_extra_compile_args": FLAGS, "cache_dir": _cache_folder(), "timeout": PATIENCE_S}
+    return fem.form(form, jit_options=options)

@@ -1,8 +1,8 @@
 """Whether a steady flow stays steady: the leading eigenvalues of the flow linearised about it.
 
 A disturbance x(t) of velocity and pressure obeys M ẋ = −J x, with the Jacobian J and the mass matrix M of the steady
-solver's own weak form. It grows as exp(λt) with J x = −λ M x. The modes that grow fastest, whatever their frequency, are
-the dominant eigenvectors of the map that carries a disturbance through a time T: Arnoldi's method (SLEPc) needs that
+solver's own weak form. It grows as exp(λt) with J x = −λ M x. The modes that grow fastest, at any frequency, are the
+dominant eigenvectors of the map that carries a disturbance through a time T: Arnoldi's method (SLEPc) needs that
 map only. One matrix is factored, once. The rate comes from the mode itself by its Rayleigh quotient, so no error of the
 time steps is in it.
 
@@ -29,7 +29,7 @@ from twin.fem import _compat
 from twin.fem.forms import compiled
 from twin.fem.linear import DirectSolver
 from twin.flow.boundaries import mirror_axis
-from twin.flow.momentum import Fluid, momentum
+from twin.flow.momentum import momentum
 from twin.flow.steady import SteadySolver
 
 Kind = Literal["symmetric", "antisymmetric", "any"]
@@ -99,9 +99,7 @@ def _linearised(solver: SteadySolver, kind: Kind) -> Iterator[tuple[PETSc.Mat, P
     rate = fem.Function(space)
     u, p = ufl.split(solver.state)
     v, q = ufl.TestFunctions(space)
-    residual = momentum(
-        solver.domain, solver.boundaries, u, p, v, q, Fluid(solver.viscosity), change=ufl.split(rate)[0]
-    )
+    residual = momentum(solver.domain, solver.boundaries, u, p, v, q, solver.fluid, change=ufl.split(rate)[0])
     conditions = solver.conditions if kind != "antisymmetric" else _antisymmetric(solver)
     jacobian = _compat.assemble_matrix(compiled(ufl.derivative(residual, solver.state)), conditions)
     mass = _compat.assemble_matrix(compiled(ufl.derivative(residual, rate)), conditions)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import basix.ufl
 import numpy as np
@@ -21,10 +22,12 @@ from twin.fem.storage import from_nodal
 from twin.flow.boundaries import Boundaries, mirror_axis
 from twin.flow.inlets import unit_inflow
 from twin.flow.momentum import Fluid, momentum
+from twin.flow.preconditioner import IterativeSolver
 from twin.flow.warm import transfer
 
 TOLERANCE = 1e-8  # of the residual, relative to that of the boundary data alone
 MOST_NEWTON = 12
+MOST_DIRECT = 300_000  # unknowns: beyond, the factors want more than some 10 GB
 MOST_MARCH = 60
 Watch = Callable[[str], None]
 
@@ -51,6 +54,7 @@ class SteadySolver:
 
     Lengths are in bores, velocities in U, pressures in ρU². Without `boundaries` they are those of a connector. `fluid`
     makes a fluid of another kind from the viscosity 1/Re; what else it depends on may change from call to call.
+    `linear` says how Newton's systems are solved: without it, direct up to `MOST_DIRECT` unknowns, iterative above.
     """
 
     def __init__(
@@ -59,6 +63,7 @@ class SteadySolver:
         boundaries: Boundaries | None = None,
         watch: Watch = lambda line: None,
         fluid: Callable[[fem.Constant], Fluid] = Fluid,
+        linear: Literal["direct", "iterative"] | None = None,
     ) -> None:
         self.domain = domain
         self.boundaries = boundaries or Boundaries.of_junction(domain)
@@ -71,6 +76,9 @@ class SteadySolver:
         self.velocities, self._velocity_map = self.space.sub(0).collapse()
         self._pressures, self._pressure_map = self.space.sub(1).collapse()
         self._quadratic_pressures = fem.functionspace(domain.mesh, basix.ufl.element("Lagrange", cell, 2))
+        unknowns = self.space.dofmap.index_map.size_global * self.space.dofmap.index_map_bs
+        may_iterate = unknowns > MOST_DIRECT and bool(self.boundaries.outlets)
+        self.linear = linear or ("iterative" if may_iterate else "direct")
         self.state = fem.Function(self.space)
         self._before = fem.Function(self.velocities)
         self.viscosity = fem.Constant(domain.mesh, 1.0)
@@ -83,7 +91,8 @@ class SteadySolver:
         self.conditions = self._boundary_conditions()
         self._residual, self._jacobian = self._forms()
         self._matrix: PETSc.Mat | None = None
-        self._solver: DirectSolver | None = None
+        self._direct: DirectSolver | None = None
+        self._iterative: IterativeSolver | None = None
         self._reached = 0.0  # the Reynolds number of the state; 0 is rest
         self._iterations = 0
 
@@ -137,8 +146,8 @@ class SteadySolver:
     def _forms(self) -> tuple[fem.Form, fem.Form]:
         u, p = ufl.split(self.state)
         v, q = ufl.TestFunctions(self.space)
-        change = self._inertia * (u - self._before)
-        residual = momentum(self.domain, self.boundaries, u, p, v, q, self.fluid, change, rate=self._inertia)
+        change, rate = self._change(u), self._inertia
+        residual = momentum(self.domain, self.boundaries, u, p, v, q, self.fluid, change, rate=rate)
         return compiled(residual), compiled(ufl.derivative(residual, self.state))
 
     def _boundary_conditions(self) -> list[fem.DirichletBC]:
@@ -240,14 +249,26 @@ class SteadySolver:
         petsc.set_bc(vector, self.conditions, self.state.x.petsc_vec, -1.0)
         return vector
 
-    def _factored(self) -> DirectSolver:
-        """The direct solver of the Jacobian at the present state. Matrix and ordering are made once."""
+    def _step(self, right: PETSc.Vec, change: PETSc.Vec) -> None:
+        """Newton's step for a residual. What is made for the linear systems is kept from step to step."""
+        if self.linear == "iterative":
+            if self._iterative is None:
+                self._iterative = IterativeSolver(
+                    self.domain, self.boundaries, self.space, self.fluid, self._change, self._inertia, enough=TOLERANCE
+                )
+            self._iterative.update(self.state)
+            self._iterative.solve(right, change)
+            return
         self._matrix = _compat.assemble_matrix(self._jacobian, self.conditions, self._matrix)
-        if self._solver is None:
-            self._solver = DirectSolver(self._matrix, "the flow")
+        if self._direct is None:
+            self._direct = DirectSolver(self._matrix, "the flow")
         else:
-            self._solver.matrix_changed()
-        return self._solver
+            self._direct.matrix_changed()
+        self._direct.solve(right, change)
+
+    def _change(self, u: Any) -> Any:
+        """∂u/∂t of a pseudo-time step that ends with u."""
+        return self._inertia * (u - self._before)
 
     def _newton(self, what: str, most: int = MOST_NEWTON) -> float:
         """Newton's method with a full step; returns the last residual norm or raises `NotConverged`."""
@@ -263,7 +284,7 @@ class SteadySolver:
                 right.destroy()
                 break
             change = self.state.x.petsc_vec.duplicate()
-            self._factored().solve(right, change)
+            self._step(right, change)
             self.state.x.petsc_vec.axpy(-1.0, change)
             self.state.x.scatter_forward()
             right.destroy()

@@ -20,7 +20,7 @@ from twin.fem import _compat
 CHUNK = 4000  # points looked for at a time
 FEW, MANY = 24, 240  # candidate cells of a point; the many where the few don't hold it
 INSIDE = 1e-6
-FARTHEST = 1.0  # that a point may lie outside its cell, in sizes of that cell
+FARTHEST = 0.9  # that a point may lie outside its cell, in sizes of that cell; the search goes no farther than 1
 
 
 def transfer(source: fem.Function, target: fem.Function) -> None:

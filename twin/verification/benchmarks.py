@@ -231,7 +231,7 @@ def engulfment_onset(
 ) -> float:
     """The Reynolds number, on the hydraulic diameter, at which the symmetric flow of a square T loses its symmetry.
 
-    There the leading mode that changes sign in the mid-plane stops decaying. `around` brackets it, in units of the depth.
+    There the leading mode that changes sign in the mid-plane stops decaying. `around` brackets it, on the depth.
     """
     connector = find_connector("square-t", Path.cwd()).model_copy(update={"symmetric_half": True, "outlet_bores": 6})
     with tempfile.TemporaryDirectory() as name:

@@ -1,4 +1,4 @@
-"""The paper's junction on meshes of several sizes: how far its answers are from those without a mesh, and their cost."""
+"""The paper's junction on meshes of several sizes: what its answers cost, and how far they are from the limit."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from twin.case.schema import Level
 from twin.errors import TwinError
 
 CONNECTOR = "ptfe-y-60"
-#: Where the finer meshes take their start from. The continuation in Re is on this mesh alone.
+#: Where the levels take their start from, each from the one before. The continuation in Re is on this mesh alone.
 START = Level(wall_size=0.2, core_size=0.3, stretch=5)
 STEPS = (348.0, 800.0)  # Reynolds numbers to pass on the way up
 ERROR = 0.005  # of a pressure drop, that the production level may have
@@ -42,6 +42,7 @@ class MeshRun:
     outlet_velocity: list[list[float]]
     seconds_mesh: float
     seconds_solve: float
+    cpu_seconds: float  # of a rank, meshing left out; the clock's time where nothing else runs
     iterations: int
 
     @property
@@ -52,19 +53,31 @@ class MeshRun:
 
 @dataclass(frozen=True)
 class Study:
-    """`start` and the runs that began from it, coarse to fine. `seconds_launch` is from the command to the first mesh."""
+    """`start` and the runs, coarse to fine, each begun from the one before it.
+
+    `seconds_launch` is from the command to the first mesh.
+    """
 
     reynolds: float
     precursor_share: float
     ranks: int
     seconds_launch: float
+    cpu_seconds_launch: float
     start: MeshRun
     runs: list[MeshRun]
 
     def seconds(self, run: MeshRun, meshing: bool) -> float:
-        """Time to the solution of a run from nothing: with that of the start, and with or without meshing."""
-        solving = self.seconds_launch + self.start.seconds_solve + run.seconds_solve
-        return solving + (self.start.seconds_mesh + run.seconds_mesh if meshing else 0.0)
+        """Time to the solution of a run from nothing: with that of all before it, and with or without meshing."""
+        return self.seconds_launch + sum(
+            one.seconds_solve + (one.seconds_mesh if meshing else 0.0) for one in self._up_to(run)
+        )
+
+    def cpu_seconds(self, run: MeshRun) -> float:
+        """The processor time of a rank to the solution of a run from nothing, without meshing."""
+        return self.cpu_seconds_launch + sum(one.cpu_seconds for one in self._up_to(run))
+
+    def _up_to(self, run: MeshRun) -> list[MeshRun]:
+        return [self.start, *self.runs[: self.runs.index(run) + 1]]
 
 
 def pressure_drop_study(
@@ -93,11 +106,13 @@ def sufficient(runs: Sequence[MeshRun], limit: float, error: float = ERROR) -> M
 def run_levels(
     reynolds: float, precursor_share: float, levels: Sequence[Level], ranks: int = 2, patience_s: float = 3600.0
 ) -> Study:
-    """Solves on each level, from the flow on `START`, in a program of its own on so many ranks."""
+    """Solves on each level, from `START` on, in a program of its own on so many ranks."""
     job = {"reynolds": reynolds, "share": precursor_share, "levels": [level.model_dump() for level in levels]}
     answer = on_ranks("twin.verification.convergence", job, ranks, patience_s)
     runs = [MeshRun(**{**run, "level": Level(**run["level"])}) for run in answer["runs"]]
-    return Study(reynolds, precursor_share, ranks, answer["seconds_launch"], runs[0], runs[1:])
+    return Study(
+        reynolds, precursor_share, ranks, answer["seconds_launch"], answer["cpu_seconds_launch"], runs[0], runs[1:]
+    )
 
 
 def on_ranks(module: str, job: dict[str, Any], ranks: int, patience_s: float = 3600.0) -> Any:
@@ -135,7 +150,7 @@ def main(file: Path) -> None:
 
     comm = MPI.COMM_WORLD
     job = json.loads(comm.bcast(file.read_text(encoding="utf-8") if comm.rank == 0 else None))
-    launched = comm.bcast(time.time()) - job["began"]
+    launch = {"seconds_launch": comm.bcast(time.time()) - job["began"], "cpu_seconds_launch": time.process_time()}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(comm.bcast(name))
         runs: list[MeshRun] = []
@@ -143,14 +158,13 @@ def main(file: Path) -> None:
         for number, level in enumerate([START, *(Level(**level) for level in job["levels"])]):
             collect_in_step()
             solver, run = _solved(comm, level, job["reynolds"], job["share"], folder / str(number), start)
-            start = start or solver
+            start = solver
             runs.append(run)
             if comm.rank == 0:
-                print(f"{level.wall_size:.4g}/{level.core_size:.4g}: {run.unknowns} unknowns, Δp {run.pressure_drop:.6g}, "
-                      f"{run.seconds_mesh:.1f} + {run.seconds_solve:.1f} s, {run.iterations} steps", file=sys.stderr, flush=True)  # fmt: skip
+                sys.stderr.write(_line(run) + "\n")
         comm.barrier()
     if comm.rank == 0:
-        answer = {"seconds_launch": launched, "runs": [asdict(run) | {"level": run.level.model_dump()} for run in runs]}
+        answer = {**launch, "runs": [asdict(run) | {"level": run.level.model_dump()} for run in runs]}
         Path(job["answer"]).write_text(json.dumps(answer), encoding="utf-8")
 
 
@@ -171,7 +185,7 @@ def _solved(comm: Any, level: Level, reynolds: float, share: float, folder: Path
     comm.barrier()
     domain = read_domain(folder / "junction.msh", comm)
     comm.barrier()
-    meshed = time.perf_counter()
+    meshed, processor = time.perf_counter(), time.process_time()
     solver = SteadySolver(domain)
     flows = streams(domain, share)
     if start is None:
@@ -181,11 +195,12 @@ def _solved(comm: Any, level: Level, reynolds: float, share: float, folder: Path
                 steps += solver.solve(step, flows).iterations
     else:
         steps = 0
-        continue_from(start, solver)
+        solver.start_from(start.state.sub(0).collapse(), start.state.sub(1).collapse(), reynolds)
     solution = solver.solve(reynolds, flows)
     velocity = Probes(domain, sample_points()).sample(solution.velocity)
     comm.barrier()
     seconds = time.perf_counter() - meshed
+    processor = max(comm.allgather(time.process_time() - processor))
     cells = domain.mesh.topology.index_map(domain.dim).size_global
     unknowns = solver.space.dofmap.index_map.size_global * solver.space.dofmap.index_map_bs
     run = MeshRun(
@@ -196,25 +211,16 @@ def _solved(comm: Any, level: Level, reynolds: float, share: float, folder: Path
         outlet_velocity=velocity.tolist(),
         seconds_mesh=meshed - began,
         seconds_solve=seconds,
+        cpu_seconds=processor,
         iterations=steps + solution.iterations,
     )
     return solver, run
 
 
-def continue_from(old: Any, new: Any) -> None:
-    """Starts a steady solver from the flow of another one of the same domain, at that one's Reynolds number."""
-    from dolfinx import fem
-
-    from twin.flow.warm import transfer
-
-    parts = []
-    for number in range(2):
-        given = old.state.sub(number).collapse()
-        parts.append(fem.Function(new.state.sub(number).collapse().function_space))
-        transfer(given, parts[-1])
-    for number, part in enumerate(parts):
-        new.state.x.array[new.space.sub(number).collapse()[1]] = part.x.array
-    new._reached = old._reached
+def _line(run: MeshRun) -> str:
+    level = f"{run.level.wall_size:.4g}/{run.level.core_size:.4g}"
+    cost = f"{run.seconds_mesh:.1f} + {run.seconds_solve:.1f} s, {run.iterations} steps"
+    return f"{level}: {run.unknowns} unknowns, Δp {run.pressure_drop:.6g}, {cost}"
 
 
 if __name__ == "__main__":

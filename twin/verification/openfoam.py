@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import shutil
 import subprocess
 import time
@@ -105,6 +106,7 @@ class PeerResult:
     residuals: dict[str, float]
     version: str
     log: Path
+    cpu_seconds: float = 0.0  # of a rank, in `seconds_solve`
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,7 @@ def sample_points() -> Floats:
     return np.column_stack([r * np.cos(a), r * np.sin(a), np.full(r.size, SAMPLE_DISTANCE)])
 
 
-def errors(result: PeerResult, reference: Reference) -> dict[str, float]:
+def errors(result: PeerResult | Reference, reference: Reference) -> dict[str, float]:
     """Relative error of the pressure drop, and RMS error of the outlet's velocity over U."""
     difference = result.outlet_velocity - reference.outlet_velocity
     return {
@@ -171,10 +173,10 @@ def run_openfoam(
     write_case(folder, mesh, reynolds, precursor_share, ranks)
     if ranks > 1:
         tools.run("decomposePar")
-    meshed = time.perf_counter()
+    meshed, used = time.perf_counter(), _children_seconds()
     tools.run_parallel("potentialFoam")
     log = tools.run_parallel("simpleFoam")
-    seconds = time.perf_counter() - meshed
+    seconds, used = time.perf_counter() - meshed, _children_seconds() - used
     if ranks > 1:
         tools.run("reconstructPar")
     text = log.read_text(encoding="utf-8", errors="replace")
@@ -190,7 +192,14 @@ def run_openfoam(
         residuals={name: float(value) for name, value in re.findall(r"for (\w+), Initial residual = (\S+),", text)},
         version=version.group(1) if version else "unknown",
         log=log,
+        cpu_seconds=used / ranks,
     )
+
+
+def _children_seconds() -> float:
+    """The processor time of the programs that this one has started and that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 # -- the case ----------------------------------------------------------------------------------------------------------
