@@ -62,3 +62,25 @@ def test_the_onset_lies_where_the_growth_rate_changes_sign():
     rows.insert(1, {"reynolds": 150, "verdict": "unknown", "reason": "did not converge"})
     assert onset(rows) == (pytest.approx(250), 200, 300)
     assert onset(rows[:2]) is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "growth", "frequency", "word"),
+    [
+        ("symmetric", -0.1, 0.2, "steady"),
+        ("symmetric", 0.1, 0.2, "unsteady"),
+        ("antisymmetric", 0.1, 0.2, "unsteady"),
+        ("antisymmetric", 0.1, 0.0, "asymmetric"),
+        ("symmetric", 0.1, 0.0, "unstable"),
+        ("symmetric", 1e-4, 0.0, "marginal"),
+    ],
+)
+def test_the_verdict_says_what_becomes_of_the_flow(monkeypatch, kind, growth, frequency, word):
+    class Solver:
+        boundaries = Boundaries({}, mirrors=("symmetry",))
+
+    def modes(_, asked, count):
+        return [stability.Mode(asked, growth if asked == kind else -1.0, frequency, 1e-3)]
+
+    monkeypatch.setattr(stability, "leading_modes", modes)
+    assert stability.verdict(Solver()).word == word

@@ -67,8 +67,8 @@ def stability(arguments: argparse.Namespace, reporter: Reporter) -> Any:
     )
     turn = onset(record["rows"])
     if turn is not None:
-        reporter.say(f"the flow turns unsteady near Re {turn[0]:.0f} (steady at {turn[1]:.0f}, not at {turn[2]:.0f})")
+        reporter.say(f"the flow changes near Re {turn[0]:.0f} (steady at {turn[1]:.0f}, not at {turn[2]:.0f})")
     return {
         **record,
-        "turns_unsteady": None if turn is None else dict(zip(("reynolds", "low", "high"), turn, strict=True)),
+        "changes": None if turn is None else dict(zip(("reynolds", "low", "high"), turn, strict=True)),
     }

@@ -35,6 +35,12 @@ def geometry_dofmap(mesh: dmesh.Mesh) -> np.ndarray:
     return geometry.dofmap if VERSION < (0, 11) else geometry.dofmaps[0]
 
 
+def geometry_degree(mesh: dmesh.Mesh) -> int:
+    """The degree of the map from the reference cell."""
+    geometry = mesh.geometry
+    return geometry.cmap.degree if VERSION < (0, 11) else geometry.cmaps[0].degree
+
+
 def interpolation_points(space: fem.FunctionSpace) -> np.ndarray:
     """Reference points at which an expression is evaluated to interpolate it into `space`."""
     points = space.element.interpolation_points

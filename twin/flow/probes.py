@@ -67,7 +67,7 @@ class Probes:
         tree = geometry.bb_tree(mesh, dim, entities=np.arange(owned, dtype=np.int32), padding=OUTSIDE * size)
         candidates = geometry.compute_collisions_points(tree, points)
         element = basix.create_element(
-            basix.ElementFamily.P, getattr(basix.CellType, mesh.basix_cell().name), mesh.geometry.cmap.degree
+            basix.ElementFamily.P, getattr(basix.CellType, mesh.basix_cell().name), _compat.geometry_degree(mesh)
         )
         for index, point in enumerate(points):
             near = candidates.links(index)

@@ -62,9 +62,16 @@ class Mode:
 
 @dataclass(frozen=True)
 class Verdict:
-    """`steady` where every mode decays, `unsteady` where one grows, `marginal` where the error decides."""
+    """What becomes of the steady flow.
 
-    word: Literal["steady", "unsteady", "marginal"]
+    steady      every mode decays
+    unsteady    a mode that oscillates grows
+    asymmetric  a mode that only grows, and changes sign in the mirror plane, comes first: the flow leaves its symmetry
+    unstable    a mode that only grows and keeps the symmetry comes first: the flow goes over to another state
+    marginal    the error of the first eigenvalue decides
+    """
+
+    word: Literal["steady", "unsteady", "asymmetric", "unstable", "marginal"]
     modes: list[Mode]
 
     def as_dict(self) -> dict[str, Any]:
@@ -83,7 +90,11 @@ def verdict(solver: SteadySolver, count: int = 1) -> Verdict:
     first = modes[0]
     if abs(first.growth) <= first.error:
         return Verdict("marginal", modes)
-    return Verdict("unsteady" if first.growth > 0 else "steady", modes)
+    if first.growth < 0:
+        return Verdict("steady", modes)
+    if first.frequency > 0:
+        return Verdict("unsteady", modes)
+    return Verdict("asymmetric" if first.kind == "antisymmetric" else "unstable", modes)
 
 
 def leading_modes(solver: SteadySolver, kind: Kind, count: int) -> list[Mode]:
