@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
-from twin.case.schema import Junction, Length, Level, Position, Strict, Temperature, Time, _quantity
+from twin.case.schema import Junction, Length, Level, Position, Strict, Temperature, Time, _quantity, find_level
 from twin.case.tables import Formula, read_history, read_profile
 from twin.errors import BadInput
 from twin.liquids import LIQUIDS
@@ -317,17 +317,12 @@ class FlowCase(Table):
 
     def level(self, name: str) -> Level:
         """The mesh level of that name; `NAME@1.5` is NAME with its elements divided by 1.5. A mesh has none."""
-        base, refined, factor = name.partition("@")
+        base, refined, _ = name.partition("@")
         if base not in self.level_names or (refined and not self.levels):
             raise BadInput(f'the case has no level "{name}"', f"choose from {', '.join(self.level_names)}")
         if not self.levels:
             return Level(wall_size=0.5, core_size=0.5)  # a placeholder: the mesh is made already
-        if not refined:
-            return self.levels[base]
-        try:
-            return self.levels[base].refined(float(factor))
-        except ValueError:
-            raise BadInput(f'"{factor}" is not a factor', f"write e.g. {base}@1.5: all sizes over 1.5") from None
+        return find_level(self.levels, name)
 
     def junction_at(self, level: str) -> Junction:
         """The junction with the one mesh of a level."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -156,6 +157,19 @@ class Setpoint(Strict):
     ligand: Literal["ps", "oa"]
 
 
+def find_level(levels: Mapping[str, Level], name: str) -> Level:
+    """The mesh level of that name; `NAME@1.5` is the level NAME with its element sizes divided by 1.5."""
+    base, refined, factor = name.partition("@")
+    if base not in levels:
+        raise BadInput(f'the case has no level "{base}"', f"choose from {', '.join(levels)}")
+    if not refined:
+        return levels[base]
+    try:
+        return levels[base].refined(float(factor))
+    except ValueError:
+        raise BadInput(f'"{factor}" is not a factor', f"write e.g. {base}@1.5: all sizes over 1.5") from None
+
+
 class Case(Strict):
     """A whole case, with the folder that it came from."""
 
@@ -186,15 +200,7 @@ class Case(Strict):
 
     def level(self, name: str) -> Level:
         """The mesh level of that name; `NAME@1.5` is the level NAME with its element sizes divided by 1.5."""
-        base, refined, factor = name.partition("@")
-        if base not in self.levels:
-            raise BadInput(f'the case has no level "{base}"', f"choose from {', '.join(self.levels)}")
-        if not refined:
-            return self.levels[base]
-        try:
-            return self.levels[base].refined(float(factor))
-        except ValueError:
-            raise BadInput(f'"{factor}" is not a factor', f"write e.g. {base}@1.5: all sizes over 1.5") from None
+        return find_level(self.levels, name)
 
     def coarser(self, name: str) -> str | None:
         """The level that a solve on level `name` starts from: the one before it in the case; of `NAME@1.5`, NAME."""
