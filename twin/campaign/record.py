@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from twin.case import Case
 from twin.errors import TwinError
-from twin.estimate import Estimate
 from twin.files import digest
 from twin.junction import bore_m, bulk_velocity_m_s, find_connector, groups, outlet_area
 from twin.liquids import LIQUIDS
-from twin.mixing import PlaneMixing, mixing_time
+from twin.mixing import PlaneMixing
 from twin.operating import OperatingPoint
 
-SCHEMA = 1
+SCHEMA = 2
 CLOSURE = 1e-3  # of the species flux through every plane
 
 
@@ -25,7 +23,9 @@ def point_hash(case: Case, level: str, point: OperatingPoint, mesh_hash: str) ->
         {
             "schema": SCHEMA,
             "mesh": mesh_hash,
-            "pressure_error": case.level(level).pressure_error,
+            "errors": [case.level(level).pressure_error, case.level(level).index_error],
+            "mixing": case.mixing.model_dump(),
+            "species": {name: one.diffusivity for name, one in case.species.items()},
             "groups": groups(case, point).as_dict(),
             "bore": bore_m(case),
             **coupling,
@@ -59,33 +59,12 @@ def pressure_unit_pa(case: Case, point: OperatingPoint) -> float:
     return density * bulk_velocity_m_s(bore_m(case), point, outlet_area(case)) ** 2
 
 
-def mixing_record(case: Case, point: OperatingPoint, planes: list[PlaneMixing]) -> dict[str, Any]:
-    """The mixing of a point, with the bracket that numerical diffusion leaves.
+def grid_record(planes: list[PlaneMixing], lowest: float, highest: float) -> dict[str, Any]:
+    """What the grid scheme says of mixing: its own diffusion is in it, so M is an upper bound where D_num/D_m is large.
 
-    The computed segregation decays by physical *and* numerical diffusion, so the reactor mixes more slowly: that is
-    one end. With the physical dissipation of the smeared field alone it would mix more slowly than the reactor, whose
-    layers are sharper: that is the other. The value is the geometric mean of both times.
+    Raises `TwinError` where the species flux does not close.
     """
     worst = max(abs(plane.flux_error) for plane in planes)
     if not worst <= CLOSURE:
         raise TwinError(f"the species flux does not close: off by {worst:.1e}, allowed is {CLOSURE:.0e}")
-    unit_s = bore_m(case) / bulk_velocity_m_s(bore_m(case), point, outlet_area(case))
-    times = [plane.bores * unit_s for plane in planes]
-    try:
-        grid = mixing_time(times, [plane.segregation for plane in planes])
-        physical = mixing_time(times, [plane.segregation_physical for plane in planes])
-    except ValueError as error:
-        raise TwinError(f"no mixing time: {error}") from error
-    # Each end moves out by twice the standard error of its fit.
-    low, high = grid.tau * math.exp(-2 * grid.log_error), physical.tau * math.exp(2 * physical.log_error)
-    tau = Estimate(math.sqrt(low * high), low, high, "s", "bounded")
-    last = planes[-1]
-    index_low, index_high = 1 - math.sqrt(last.segregation_physical), last.index
-    middle = 1 - math.exp(-times[-1] / math.sqrt(grid.tau * physical.tau))
-    index = Estimate(min(max(middle, index_low), index_high), index_low, index_high, "", "bounded")
-    return {
-        "planes": [plane.as_dict() for plane in planes],
-        "time": tau.as_dict(),
-        "fit_error": {"grid": grid.log_error, "physical": physical.log_error},
-        "index_outlet": index.as_dict(),
-    }
+    return {"planes": [plane.as_dict() for plane in planes], "lowest": lowest, "highest": highest}

@@ -12,6 +12,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from dolfinx import fem
 from mpi4py import MPI
 
 from twin.campaign.buoyant import CoupledSolver
-from twin.campaign.record import gravity, heading, mixing_record, point_hash, pressure_unit_pa
+from twin.campaign.record import gravity, grid_record, heading, point_hash, pressure_unit_pa
+from twin.campaign.walks import walked, walkers_mesh
 from twin.case import Case, Results, load
 from twin.errors import TwinError
 from twin.fem import storage
@@ -44,6 +46,7 @@ class Worker:
         self.domain: Domain = read_domain(results.mesh / "junction.msh", comm)
         self.point = ""
         self._coarser: Domain | None = None
+        self._nodes: storage.Nodes | None = None
         liquids = case.liquids
         mixture = Mixture.of(LIQUIDS[liquids.antisolvent], LIQUIDS[liquids.precursor], liquids.temperature)
         direction = gravity(case) if case.coupling == "buoyant" else None
@@ -137,8 +140,10 @@ class Worker:
         solution = self.coupled.solve(group)
         flow, planes = solution.flow, solution.mixing
         clock.append(time.perf_counter())
-        mixing = mixing_record(self.case, point, planes)
+        grid = grid_record(planes, solution.concentration.lowest, solution.concentration.highest)
         self._write_fields(point, flow, solution.concentration.field)
+        clock.append(time.perf_counter())
+        mixing = self._walked(point, flow.velocity)
         clock.append(time.perf_counter())
         unit = pressure_unit_pa(self.case, point)
         return {
@@ -152,9 +157,21 @@ class Worker:
                 "residual": flow.residual,
                 "divergence": largest_divergence(self.domain, solution.velocity),
             },
-            "mixing": {**mixing, "lowest": solution.concentration.lowest, "highest": solution.concentration.highest},
-            "seconds": dict(zip(("solving", "writing"), np.diff(clock).tolist(), strict=True)),
+            "mixing": {**mixing, "grid": grid},
+            "seconds": dict(zip(("solving", "writing", "walking"), np.diff(clock).tolist(), strict=True)),
         }
+
+    def _walked(self, point: OperatingPoint, velocity: fem.Function) -> dict[str, Any]:
+        """The mixing by random walkers; writes the histories of fluid elements."""
+        self.tell("step", text="random walkers")
+        if self._nodes is None:
+            mesh = self.results.mesh / "junction.msh"
+            self._nodes = self.comm.bcast(storage.read_nodes(mesh) if self.comm.rank == 0 else None)
+        nodal = self.comm.bcast(storage.nodal(self.domain, velocity))
+        mixing, histories = walked(self.case, self.level, point, walkers_mesh(self._nodes, nodal), self.comm)
+        if self.comm.rank == 0:
+            storage.write_arrays(self.results.point(point.name) / "histories.npz", **asdict(histories))
+        return mixing
 
     def _write_fields(self, point: OperatingPoint, flow: FlowSolution, concentration: fem.Function) -> None:
         storage.write_fields(

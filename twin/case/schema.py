@@ -99,6 +99,20 @@ class Precursor(Strict):
     diffusivity: Diffusivity
 
 
+class Species(Strict):
+    """A dissolved species that comes with the precursor stream, and its diffusivity in m²/s."""
+
+    diffusivity: Diffusivity
+
+
+class Mixing(Strict):
+    """How the random walkers measure mixing."""
+
+    walkers: PositiveInt = Field(5000, description="released at the precursor's inlet: M is good to 0.5/√walkers", ge=100)
+    spacing: PositiveFloat = Field(1.0, description="between planes down the outlet, in bores", le=5)
+    elements: PositiveInt = Field(100, description="fluid elements whose history of composition is stored")
+
+
 class Sweep(Strict):
     """The points of one sweep: every antisolvent flow with every precursor flow, in m³/s."""
 
@@ -120,6 +134,9 @@ class Level(Strict):
     stretch: float = Field(3.0, description="length of elements along the bores over their width", ge=1, le=10)
     pressure_error: PositiveFloat = Field(
         0.1, description="relative discretization error of a pressure drop, measured against a finer level", lt=1
+    )
+    index_error: PositiveFloat = Field(
+        0.1, description="error of the mixing index by that of the flow, measured against a finer level", lt=1
     )
 
     def refined(self, factor: float) -> Level:
@@ -179,6 +196,8 @@ class Case(Strict):
     junction: Junction
     liquids: Liquids
     precursor: Precursor
+    species: dict[str, Species] = Field({}, description="others that come with the precursor, by name")
+    mixing: Mixing = Mixing()
     sweeps: dict[str, Sweep] = Field(min_length=1)
     levels: dict[str, Level] = Field(min_length=1)
     ranks: PositiveInt = 2

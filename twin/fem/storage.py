@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import basix.ufl
@@ -91,6 +92,37 @@ def read_fields(path: Path) -> dict[str, np.ndarray]:
         return dict(meshio.read(path).point_data)
     except (OSError, meshio.ReadError, ValueError) as error:
         raise BadInput(f"can't read {path}: {error}", "remove it and solve the point again") from error
+
+
+def write_arrays(path: Path, **arrays: np.ndarray) -> None:
+    """Writes arrays by name into one compressed NumPy file."""
+    with whole(path) as scratch:
+        np.savez_compressed(scratch, **arrays)
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """A second-degree mesh by its nodes, in the order of the file: what fields on disk are given at.
+
+    points (nodes, 3) in bores; cells (cells, 10), vertices before middles in VTK's order; faces (faces, 6) by the name
+    of their boundary or cut plane.
+    """
+
+    points: np.ndarray
+    cells: np.ndarray
+    faces: dict[str, np.ndarray]
+
+
+def read_nodes(path: Path) -> Nodes:
+    """The nodes of a mesh of `twin.meshing`; raises `BadInput` for one that is not of ten-node tetrahedra."""
+    try:
+        mesh = meshio.read(path)
+        cells, triangles = mesh.cells_dict["tetra10"], mesh.cells_dict["triangle6"]
+        tags = mesh.cell_data_dict["gmsh:physical"]["triangle6"]
+    except (OSError, meshio.ReadError, KeyError) as error:
+        raise BadInput(f"can't read ten-node tetrahedra from {path}: {error}", "run twin mesh again") from error
+    named = {name: int(tag) for name, (tag, dim) in mesh.field_data.items() if dim == 2}
+    return Nodes(mesh.points, cells, {name: triangles[tags == tag] for name, tag in named.items()})
 
 
 def _global_nodes(domain: Domain) -> np.ndarray:

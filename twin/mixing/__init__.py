@@ -1,6 +1,21 @@
 """How well the streams are mixed: indices from what passes each plane, and the time that mixing takes."""
 
 from twin.mixing.indices import PlaneMixing, mixing_along
+from twin.mixing.residence import Exposure, Residence, exposure, residence
+from twin.mixing.segregation import Segregation, Striation, striations, there_and_back
 from twin.mixing.time import MixingTime, mixing_time
 
-__all__ = ["MixingTime", "PlaneMixing", "mixing_along", "mixing_time"]
+__all__ = [
+    "Exposure",
+    "MixingTime",
+    "PlaneMixing",
+    "Residence",
+    "Segregation",
+    "Striation",
+    "exposure",
+    "mixing_along",
+    "mixing_time",
+    "residence",
+    "striations",
+    "there_and_back",
+]

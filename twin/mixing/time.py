@@ -1,4 +1,4 @@
-"""The mixing time: one number for how fast the segregation decays."""
+"""The mixing time and the mixing length: one number each for how fast the segregation decays."""
 
 from __future__ import annotations
 
@@ -16,14 +16,23 @@ class MixingTime:
     log_error: float
 
 
-def mixing_time(times: Sequence[float], segregation: Sequence[float]) -> MixingTime:
+def mixing_time(
+    times: Sequence[float], segregation: Sequence[float], errors: Sequence[float] | None = None
+) -> MixingTime:
     """Least squares of ln I_s = −2t/τ through the unmixed inlet, I_s(0) = 1.
+
+    With places in bores instead of times, τ is the mixing length. The error is that of the fit: how far the planes lie
+    off one exponential, and with the standard `errors` of the segregation also what these leave of the slope.
 
     Raises `ValueError` where the segregation does not fall: there is no mixing time then.
     """
-    t, decay = np.asarray(times, float), -np.log(np.clip(np.asarray(segregation, float), 1e-12, None))
+    t, values = np.asarray(times, float), np.clip(np.asarray(segregation, float), 1e-12, None)
+    decay = -np.log(values)
     slope = float(t @ decay / (t @ t))
     if slope <= 0:
         raise ValueError("the segregation does not fall along the outlet")
-    spread = float(np.sqrt(((decay - slope * t) ** 2).sum() / max(len(t) - 1, 1) / (t @ t)))
-    return MixingTime(2 / slope, spread / slope)
+    misfit = float(((decay - slope * t) ** 2).sum() / max(len(t) - 1, 1) / (t @ t))
+    sampling = 0.0
+    if errors is not None:
+        sampling = float((t**2 @ (np.asarray(errors, float) / values) ** 2) / (t @ t) ** 2)
+    return MixingTime(2 / slope, float(np.sqrt(misfit + sampling)) / slope)

@@ -2,5 +2,24 @@
 
 from twin.transport.divergence import divergence_free, largest_divergence
 from twin.transport.eulerian import Concentration, Transport
+from twin.transport.tetrahedra import Tetrahedra, sampled, split, tetrahedra
+from twin.transport.walkers import Alone, Comm, Crossings, Places, Planes, Step, Walkers, Walks
 
-__all__ = ["Concentration", "Transport", "divergence_free", "largest_divergence"]
+__all__ = [
+    "Alone",
+    "Comm",
+    "Concentration",
+    "Crossings",
+    "Places",
+    "Planes",
+    "Step",
+    "Tetrahedra",
+    "Transport",
+    "Walkers",
+    "Walks",
+    "divergence_free",
+    "largest_divergence",
+    "sampled",
+    "split",
+    "tetrahedra",
+]

@@ -1,0 +1,146 @@
+"""The mixing of a solved point by random walkers: its numbers for the record, and histories for the crystal model."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from twin.case import Case
+from twin.errors import TwinError
+from twin.estimate import Estimate
+from twin.fem.storage import Nodes
+from twin.junction import bore_m, bulk_velocity_m_s, groups, outlet_area
+from twin.mixing import Segregation, exposure, mixing_time, residence, striations, there_and_back
+from twin.operating import OperatingPoint
+from twin.transport import Comm, Places, Planes, Tetrahedra, Walkers, Walks, split, tetrahedra
+
+INLETS = ("antisolvent", "precursor")
+SOLVENT = "solvent"  # the precursor's own liquid among the species
+BAND = 1.645  # standard errors to either side of a value: 90 %
+_ELEMENT_PATH = 0.25  # bores between two samples of a history
+_MOST_SAMPLES = 80
+_RETURNS = 24  # walkers sent back from each sample of a history
+
+
+@dataclass(frozen=True)
+class Histories:
+    """What fluid elements of the precursor stream met: times (elements, samples) in s since they entered, NaN past the
+    end; share of the precursor's liquid φ there, with a binomial error of √(φ(1−φ)/24); and their places in bores.
+    """
+
+    time_s: np.ndarray
+    composition: np.ndarray
+    place: np.ndarray
+
+
+def walkers_mesh(nodes: Nodes, velocity: np.ndarray) -> Tetrahedra:
+    """The walkers' mesh of a solved flow: `velocity` (nodes, 3) in U, in the order of `nodes`."""
+    openings = {name: nodes.faces[name] for name in (*INLETS, "outlet")}
+    cells, nodal, faces = split(nodes.points, nodes.cells, [velocity], openings)
+    return tetrahedra(nodes.points, cells, nodal, faces)
+
+
+def species_peclet(case: Case, point: OperatingPoint) -> dict[str, float]:
+    """The Péclet number of every species of the case, the precursor's liquid first."""
+    peclet = groups(case, point).peclet
+    own = case.precursor.diffusivity
+    return {SOLVENT: peclet, **{name: peclet * own / one.diffusivity for name, one in case.species.items()}}
+
+
+def walked(case: Case, level: str, point: OperatingPoint, mesh: Tetrahedra, comm: Comm) -> tuple[dict[str, Any], Histories]:
+    """The mixing of a point as its record has it, and the histories. The same on every rank, and on any number of them.
+
+    Raises `TwinError` where walkers get lost, or the segregation does not fall.
+    """
+    walkers = Walkers(mesh, comm)
+    count, mean = case.mixing.walkers, groups(case, point).precursor_fraction
+    planes = Planes.of_outlet(mesh, case.mixing.spacing)
+    unit_s = unit_time_s(case, point)
+    result: dict[str, Any] = {"walkers": count, "species": {}}
+    for number, (name, peclet) in enumerate(species_peclet(case, point).items()):
+        down = walkers.walk(start := walkers.release("precursor", count), peclet, True, planes, purpose=10 * number)
+        found = segregations(walkers, down, planes, peclet, count, mean, purpose=10 * number + 1)
+        result["species"][name] = {"peclet": peclet, **_measures(found, peclet, unit_s)}
+        if name == SOLVENT:
+            result |= _estimates(found, unit_s, case.level(level).index_error)
+            other = walkers.walk(walkers.release("antisolvent", count), peclet, True, purpose=5)
+            result["residence"] = {
+                "precursor": asdict(residence(down.duration * unit_s)),
+                "antisolvent": asdict(residence(other.duration * unit_s)),
+            }
+            few = start[np.arange(0, count, max(count // case.mixing.elements, 1))]
+            histories = _histories(walkers, few, peclet, unit_s)
+    exposures = exposure(histories.time_s, histories.composition)
+    result["exposure"] = {"elements": len(histories.time_s), "times": [asdict(one) for one in exposures]}
+    return result, histories
+
+
+def segregations(
+    walkers: Walkers, down: Walks, planes: Planes, peclet: float, count: int, mean: float, purpose: int
+) -> list[Segregation]:
+    """The segregation at every plane that walkers of the precursor crossed: one is sent back from each crossing."""
+    crossings = down.crossings
+    back = walkers.walk(crossings.places, peclet, False, purpose=purpose)
+    returned = back.ended == walkers.mesh.openings.index("precursor")
+    return there_and_back(
+        planes.positions.round(6).tolist(), count, mean, crossings.walker, crossings.plane, crossings.direction, returned
+    )
+
+
+def _measures(found: list[Segregation], peclet: float, unit_s: float) -> dict[str, Any]:
+    """Planes, striations and mixing length of one species."""
+    measures: dict[str, Any] = {
+        "planes": [plane.as_dict() for plane in found],
+        "striations": [asdict(one) for one in striations(found, peclet)],
+    }
+    try:
+        fit = mixing_time([p.bores for p in found], [p.segregation for p in found], [p.error for p in found])
+    except ValueError:
+        return measures  # a slow species may not mix measurably in the mesh
+    return {**measures, "length_bores": fit.tau, "time_s": fit.tau * unit_s, "log_error": fit.log_error}
+
+
+def _estimates(found: list[Segregation], unit_s: float, mesh_error: float) -> dict[str, Any]:
+    """Mixing time and index with their bands: sampling, the fit, and the error of the flow's mesh."""
+    times = [plane.bores * unit_s for plane in found]
+    try:
+        fit = mixing_time(times, [plane.segregation for plane in found], [plane.error for plane in found])
+    except ValueError as error:
+        raise TwinError(f"no mixing time: {error}", "give more walkers, or a longer outlet") from error
+    last = found[-1]
+    spread = math.hypot(BAND * last.index_error, mesh_error)
+    index = Estimate(last.index, max(last.index - spread, 0.0), min(last.index + spread, 1.0), "", "bounded")
+    # ln τ moves with M by 2 dM/((1 − M) |ln I_s|).
+    sensitivity = 2 / (math.sqrt(last.segregation) * abs(math.log(last.segregation)))
+    log_spread = math.hypot(BAND * fit.log_error, sensitivity * mesh_error)
+    tau = Estimate(fit.tau, fit.tau * math.exp(-log_spread), fit.tau * math.exp(log_spread), "s", "bounded")
+    return {
+        "planes": [plane.as_dict() for plane in found],
+        "time": tau.as_dict(),
+        "index_outlet": index.as_dict(),
+        "fit_error": fit.log_error,
+        "mesh_error": mesh_error,
+    }
+
+
+def _histories(walkers: Walkers, start: Places, peclet: float, unit_s: float) -> Histories:
+    """Follows fluid elements, and sends walkers back from every sample of their paths."""
+    elements = walkers.walk(start, peclet, True, samples=(_ELEMENT_PATH, _MOST_SAMPLES), purpose=7)
+    filled = np.arange(_MOST_SAMPLES) < elements.taken[:, None]
+    rows = elements.samples[filled]
+    places = Places(rows[:, 0].astype(np.int64), rows[:, 1:5], rows[:, 5])
+    many = np.repeat(np.arange(len(places)), _RETURNS)
+    back = walkers.walk(places[many], peclet, False, purpose=8)
+    returned = (back.ended == walkers.mesh.openings.index("precursor")).reshape(-1, _RETURNS).mean(axis=1)
+    time_s, composition = np.full(filled.shape, np.nan), np.full(filled.shape, np.nan)
+    place = np.full((*filled.shape, 3), np.nan)
+    time_s[filled], composition[filled], place[filled] = places.time * unit_s, returned, places.points(walkers.mesh)
+    return Histories(time_s, composition, place)
+
+
+def unit_time_s(case: Case, point: OperatingPoint) -> float:
+    """One bore over U, in s."""
+    return bore_m(case) / bulk_velocity_m_s(bore_m(case), point, outlet_area(case))

@@ -1,0 +1,360 @@
+"""Straight tetrahedra with a velocity that has no divergence anywhere: what random walkers walk in.
+
+Every curved ten-node cell of a solved flow becomes eight straight tetrahedra between its nodes, and the velocity on
+each is a quadratic polynomial. Three corrections, each exact, take its divergence away (`without_divergence`); what is
+left is continuous across every face in its normal component, and zero through walls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse
+from scipy.sparse.linalg import cg
+
+from twin.errors import BadInput, NotConverged
+
+# Node order of a quadratic tetrahedron: its vertices, then the middles of these edges (that of VTK).
+EDGES = ((0, 1), (1, 2), (0, 2), (0, 3), (1, 3), (2, 3))
+#: The vertices of the face opposite each vertex.
+FACES = np.array([[1, 2, 3], [0, 2, 3], [0, 1, 3], [0, 1, 2]])
+#: A flow whose cells lose or gain more than this share of what passes through them is not incompressible.
+MOST_IMBALANCE = 0.02
+_CLOSED = 1e-12  # of the flow through the largest opening: what the correction may leave in a cell
+
+# The eight children of a ten-node tetrahedron: four at its corners, four around a diagonal of the octahedron between.
+_CORNERS = ((0, 4, 6, 7), (4, 1, 5, 8), (6, 5, 2, 9), (7, 8, 9, 3))
+_DIAGONALS = ((4, 9), (5, 7), (6, 8))
+_RINGS = ((5, 6, 7, 8), (4, 6, 9, 8), (4, 5, 9, 7))
+
+
+@dataclass(frozen=True)
+class Tetrahedra:
+    """Straight cells with a quadratic velocity, in bores and U; every array is whole on every rank.
+
+    points      (points, 3)
+    cells       (cells, 4): vertices in rising order, so that neighbours see a shared face's corners in one order
+    gradients   (cells, 3, 3): ∇λ₁, ∇λ₂, ∇λ₃ of the barycentric coordinates, by row
+    beyond      (cells, 4): what lies behind the face opposite each vertex. n ≥ 0: cell n // 4, by its face n % 4;
+                −1: a wall; −2 − k: the opening `openings[k]`
+    openings    names of the inlets and outlets
+    velocity    (snapshots, cells, 10, 3): coefficients of 1, a, b, c, a², b², c², ab, ac, bc with (a, b, c) = λ₁, λ₂, λ₃
+    times       (snapshots,): when each snapshot holds, in bores/U; one snapshot is a steady flow
+    imbalance   Σ|net flow out of a cell| before the correction, over Σ of what enters the cells
+    """
+
+    points: np.ndarray
+    cells: np.ndarray
+    gradients: np.ndarray
+    beyond: np.ndarray
+    openings: tuple[str, ...]
+    velocity: np.ndarray
+    times: np.ndarray
+    imbalance: float
+
+    def flows(self, name: str, snapshot: int = 0) -> np.ndarray:
+        """The flow into the fluid through each face of an opening, in the order of `faces`."""
+        cell, face = self.faces(name)
+        middles = self.face_velocities(cell, face, snapshot)[:, 3:]
+        return -np.einsum("fd,fd->f", self.areas(cell, face), middles.mean(axis=1))
+
+    def corners(self, cell: np.ndarray, face: np.ndarray) -> np.ndarray:
+        """The corners of faces, (faces, 3, 3), in bores."""
+        return self.points[np.take_along_axis(self.cells[cell], FACES[face], axis=1)]
+
+    def areas(self, cell: np.ndarray, face: np.ndarray) -> np.ndarray:
+        """The area vectors of faces out of their cells, (faces, 3), in bore²."""
+        return _areas(self.points, self.cells[cell])[np.arange(len(cell)), face]
+
+    def faces(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """Cell and local face of an opening; raises `BadInput` for a name that the mesh does not have."""
+        if name not in self.openings:
+            raise BadInput(f'the walkers know no opening "{name}"', f"there are {', '.join(self.openings)}")
+        cell, face = np.nonzero(self.beyond == -2 - self.openings.index(name))
+        return cell, face
+
+    def face_velocities(self, cell: np.ndarray, face: np.ndarray, snapshot: int = 0) -> np.ndarray:
+        """The velocity at the six nodes of faces, (faces, 6, 3): corners, then the middles opposite of them."""
+        corners = np.array([_face_nodes(f) for f in range(4)])[face]
+        return np.einsum("fnm,fmd->fnd", _MONOMIALS_AT_NODES[corners], self.velocity[snapshot, cell])
+
+    def largest_divergence(self) -> float:
+        """The largest |∇·u| at any vertex of any cell, in U per bore."""
+        worst = 0.0
+        for velocity in self.velocity:
+            nodal = np.einsum("nm,cmd->cnd", _MONOMIALS_AT_NODES, velocity)
+            worst = max(worst, float(np.abs(_divergences(nodal, self.gradients)).max()))
+        return worst
+
+def tetrahedra(
+    points: np.ndarray,
+    cells: np.ndarray,
+    velocity: Sequence[np.ndarray],
+    boundaries: Mapping[str, np.ndarray],
+    outlets: Sequence[str] = ("outlet",),
+    times: Sequence[float] = (0.0,),
+) -> Tetrahedra:
+    """The walkers' mesh from straight cells.
+
+    Args:
+        points: (points, 3) in bores.
+        cells: (cells, 4) vertices.
+        velocity: for each snapshot the velocity at the nodes of each cell, (cells, 10, 3) in U; equal on shared faces.
+        boundaries: the corners, (faces, 3), of every face of each opening; all other outer faces are walls.
+        outlets: openings that may take up what the inlets' flows do not balance.
+        times: of the snapshots.
+
+    Raises:
+        BadInput: cells with no volume; faces of an opening that are not outer faces; a velocity that is far from
+            incompressible.
+    """
+    if len(velocity) != len(times) or np.any(np.diff(times) <= 0):
+        raise BadInput("every snapshot of the velocity needs its time", "give rising times, one a snapshot")
+    near = _along_a_curve(points[cells].mean(axis=1))
+    cells, velocity = np.asarray(cells, np.int64)[near], [nodal[near] for nodal in velocity]
+    order = np.argsort(cells, axis=1)
+    cells = np.take_along_axis(cells, order, axis=1)
+    gradients = _gradients(points, cells)
+    beyond = _beyond(cells, boundaries)
+    position = _edge_positions()
+    corrected, imbalance = [], 0.0
+    for nodal in velocity:
+        first, second = (order[:, [e[k] for e in EDGES]] for k in (0, 1))
+        middles = np.take_along_axis(nodal[:, 4:], position[first, second][..., None], axis=1)
+        sorted_nodal = np.concatenate([np.take_along_axis(nodal[:, :4], order[..., None], axis=1), middles], axis=1)
+        free = [-2 - list(boundaries).index(name) for name in outlets]
+        solenoidal, worst = without_divergence(points, cells, gradients, beyond, sorted_nodal, free)
+        corrected.append(np.einsum("mn,cnd->cmd", _NODES_TO_MONOMIALS, solenoidal))
+        imbalance = max(imbalance, worst)
+    return Tetrahedra(
+        points=np.ascontiguousarray(points, float),
+        cells=cells,
+        gradients=np.ascontiguousarray(gradients),
+        beyond=beyond,
+        openings=tuple(boundaries),
+        velocity=np.ascontiguousarray(np.stack(corrected)),
+        times=np.asarray(times, float),
+        imbalance=imbalance,
+    )
+
+
+def split(
+    points: np.ndarray, cells: np.ndarray, velocity: Sequence[np.ndarray], boundaries: Mapping[str, np.ndarray]
+) -> tuple[np.ndarray, list[np.ndarray], dict[str, np.ndarray]]:
+    """Eight straight cells for each curved one, four faces for each of its faces, and the velocity at their nodes.
+
+    Args:
+        points: (nodes, 3), of all nodes.
+        cells: (cells, 10), VTK's order.
+        velocity: (nodes, 3) for each snapshot.
+        boundaries: (faces, 6) nodes by name: corners, then the middles of 01, 12, 20.
+
+    Returns:
+        Cells (8 cells, 4), velocities (8 cells, 10, 3), boundaries (4 faces, 3), for `tetrahedra`. The curved cell is
+        taken as its reference cell cut in eight: values at the middles of the children's edges are those of the
+        quadratic field there, so a wall at which all nodes rest stays at rest.
+    """
+    children = np.empty((len(cells), 8, 4), np.int64)  # local nodes
+    children[:, :4] = _CORNERS
+    lengths = np.stack([np.linalg.norm(points[cells[:, a]] - points[cells[:, b]], axis=1) for a, b in _DIAGONALS])
+    shortest = np.argmin(lengths, axis=0)
+    for choice, ((a, b), ring) in enumerate(zip(_DIAGONALS, _RINGS, strict=True)):
+        around = [(a, b, ring[k], ring[(k + 1) % 4]) for k in range(4)]
+        children[shortest == choice, 4:] = around
+    here = np.take_along_axis(cells[:, None, :], children.reshape(len(cells), 1, 32), axis=2).reshape(-1, 4)
+    inside = _REFERENCE_NODES[children]  # (cells, 8, 4, 3)
+    first, second = (inside[:, :, [e[k] for e in EDGES]] for k in (0, 1))
+    places = np.concatenate([inside, (first + second) / 2], axis=2)  # (cells, 8, 10, 3)
+    shapes = _monomials(places) @ _NODES_TO_MONOMIALS
+    nodal = [np.einsum("ckpn,cnd->ckpd", shapes, field[cells]).reshape(-1, 10, 3) for field in velocity]
+    quarters = np.array([(0, 3, 5), (3, 1, 4), (5, 4, 2), (3, 4, 5)])
+    return here, nodal, {name: faces[:, quarters].reshape(-1, 3) for name, faces in boundaries.items()}
+
+
+def sampled(
+    points: np.ndarray, cells: np.ndarray, velocity: Callable[[np.ndarray], np.ndarray]
+) -> np.ndarray:
+    """A velocity function of (n, 3) points at the nodes of straight cells, (cells, 10, 3)."""
+    corners = points[cells]
+    middles = np.stack([(corners[:, i] + corners[:, j]) / 2 for i, j in EDGES], axis=1)
+    nodes = np.concatenate([corners, middles], axis=1)
+    return np.asarray(velocity(nodes.reshape(-1, 3)), float).reshape(nodes.shape)
+
+
+def without_divergence(
+    points: np.ndarray,
+    cells: np.ndarray,
+    gradients: np.ndarray,
+    beyond: np.ndarray,
+    nodal: np.ndarray,
+    outlets: Sequence[int],
+) -> tuple[np.ndarray, float]:
+    """The nodal velocity (cells, 10, 3) without divergence, and the relative imbalance that it had.
+
+    1. Flow through each outer wall face becomes zero, and each cell is balanced by a discrete potential flow that
+       leaves through the outlets: a lowest-order Raviart–Thomas field, constant over each face.
+    2. What is left has zero mean in each cell, and is linear: −Σ_{i<j} (d_i − d_j)/4 λ_i λ_j (p_j − p_i), with d_i the
+       divergence at vertex i, takes it away, since ∇·(λ_i λ_j (p_j − p_i)) = λ_i − λ_j. It is tangential on all faces,
+       so nothing changes hands.
+    """
+    areas = _areas(points, cells)
+    middles = np.stack([nodal[:, list(_face_nodes(face)[3:])].mean(axis=1) for face in range(4)], axis=1)
+    flow = np.einsum("cfd,cfd->cf", areas, middles)  # out of each cell through each face
+    wall = beyond == -1
+    removed = np.where(wall, -flow, 0.0)
+    net = flow.sum(axis=1) + removed.sum(axis=1)
+    imbalance = float(np.abs(net).sum() / (np.abs(flow).sum() / 2))
+    if imbalance > MOST_IMBALANCE:
+        raise BadInput(
+            f"the velocity is not that of an incompressible fluid: its cells lose {imbalance:.0%} of what enters them",
+            "give a solved flow, or a finer mesh",
+        )
+    change = removed + _balance(points, cells, areas, beyond, net, outlets)
+    volume = np.abs(np.linalg.det(np.diff(points[cells], axis=1))) / 6
+    result = nodal.copy()
+    corners = points[cells]
+    nodes = np.concatenate([corners, np.stack([(corners[:, i] + corners[:, j]) / 2 for i, j in EDGES], 1)], axis=1)
+    for face in range(4):
+        scale = change[:, face] / (3 * volume)
+        result += scale[:, None, None] * (nodes - corners[:, face, None])
+    divergence = _divergences(result, gradients)
+    for number, (i, j) in enumerate(EDGES):
+        away = corners[:, j] - corners[:, i]
+        result[:, 4 + number] -= ((divergence[:, i] - divergence[:, j]) / 16)[:, None] * away
+    return result, imbalance
+
+
+def _balance(
+    points: np.ndarray, cells: np.ndarray, areas: np.ndarray, beyond: np.ndarray, net: np.ndarray, outlets: Sequence[int]
+) -> np.ndarray:
+    """Flows through the faces, (cells, 4) outwards, that take `net` away from every cell: w (φ − φ'), w = area/distance.
+
+    Raises `NotConverged` where the potential φ is not found, `BadInput` where no outlet takes the rest.
+    """
+    count = len(cells)
+    centre = points[cells].mean(axis=1)
+    size = np.linalg.norm(areas, axis=2)
+    inner = beyond >= 0
+    other = np.where(inner, beyond // 4, 0)
+    distance = np.linalg.norm(centre[other] - centre[:, None], axis=2)
+    out = np.isin(beyond, outlets)
+    if not out.any():
+        raise BadInput("the walkers' mesh has no outlet", "name the face where the fluid leaves")
+    weight = np.where(inner, size / np.where(inner, distance, 1.0), np.where(out, np.sqrt(size), 0.0))
+    rows = np.broadcast_to(np.arange(count)[:, None], beyond.shape)
+    laplacian = scipy.sparse.csr_matrix(
+        (np.concatenate([weight.sum(axis=1), -weight[inner]]),
+         (np.concatenate([np.arange(count), rows[inner]]), np.concatenate([np.arange(count), other[inner]]))),
+        shape=(count, count),
+    )  # fmt: skip
+    diagonal = laplacian.diagonal()
+    precondition = scipy.sparse.diags(1 / diagonal)
+    target = _CLOSED * float(np.abs(net).sum() + 1e-30)
+    potential, left = cg(laplacian, -net, rtol=0.0, atol=target, maxiter=20_000, M=precondition)
+    if left:
+        raise NotConverged("the correction of the velocity's divergence", [])
+    behind = np.where(inner, potential[other], 0.0)
+    return np.where(inner | out, weight * (potential[:, None] - behind), 0.0)
+
+
+def _along_a_curve(centres: np.ndarray) -> np.ndarray:
+    """The order of cells along Morton's curve: neighbours in space become neighbours in memory."""
+    low = centres.min(axis=0)
+    grid = ((centres - low) * (2**20 / np.ptp(centres, axis=0).max())).astype(np.uint64)
+    code = np.zeros(len(centres), np.uint64)
+    for bit in range(21):
+        for axis in range(3):
+            code |= ((grid[:, axis] >> np.uint64(bit)) & np.uint64(1)) << np.uint64(3 * bit + axis)
+    return np.argsort(code, kind="stable")
+
+
+def _gradients(points: np.ndarray, cells: np.ndarray) -> np.ndarray:
+    jacobian = points[cells[:, 1:]] - points[cells[:, :1]]  # rows: edges from vertex 0
+    volume = np.linalg.det(jacobian)
+    length = np.linalg.norm(jacobian, axis=2).max(axis=1)
+    if np.any(np.abs(volume) < 1e-12 * length**3):
+        raise BadInput("the walkers' mesh has cells without volume", "mesh the geometry anew")
+    return np.linalg.inv(jacobian).transpose(0, 2, 1)
+
+
+def _areas(points: np.ndarray, cells: np.ndarray) -> np.ndarray:
+    """The outward area vector of the face opposite each vertex, (cells, 4, 3)."""
+    corners = points[cells]
+    areas = np.empty(corners.shape)
+    for face in range(4):
+        a, b, c = (corners[:, k] for k in FACES[face])
+        area = np.cross(b - a, c - a) / 2
+        inward = np.einsum("cd,cd->c", area, corners[:, face] - a) > 0
+        areas[:, face] = np.where(inward[:, None], -area, area)
+    return areas
+
+
+def _beyond(cells: np.ndarray, boundaries: Mapping[str, np.ndarray]) -> np.ndarray:
+    count = len(cells)
+    faces = np.concatenate([cells[:, FACES[face]] for face in range(4)])
+    names = np.concatenate([np.sort(boundaries[name], axis=1) for name in boundaries] or [np.empty((0, 3), np.int64)])
+    _, key = np.unique(np.concatenate([faces, names]), axis=0, return_inverse=True)
+    key = key.ravel()
+    owner, local = np.tile(np.arange(count), 4), np.repeat(np.arange(4), count)
+    order = np.argsort(key[: 4 * count], kind="stable")
+    ordered = key[: 4 * count][order]
+    twin = np.nonzero(ordered[1:] == ordered[:-1])[0]
+    if np.any(np.diff(twin) == 1):
+        raise BadInput("a face of the walkers' mesh belongs to more than two cells", "mesh the geometry anew")
+    beyond = np.full((count, 4), -1, np.int64)
+    here, there = order[twin], order[twin + 1]
+    beyond[owner[here], local[here]] = owner[there] * 4 + local[there]
+    beyond[owner[there], local[there]] = owner[here] * 4 + local[here]
+    outer = np.setdiff1d(np.arange(4 * count), np.concatenate([here, there]), assume_unique=True)
+    place = np.full(key.max() + 1, -1)
+    place[key[outer]] = outer
+    start = 4 * count
+    for number, name in enumerate(boundaries):
+        own = place[key[start : start + len(boundaries[name])]]
+        start += len(boundaries[name])
+        if np.any(own < 0):
+            raise BadInput(f'"{name}" has faces that are not at the edge of the walkers\' mesh', "mesh it anew")
+        beyond[owner[own], local[own]] = -2 - number
+    return beyond
+
+
+def _divergences(nodal: np.ndarray, gradients: np.ndarray) -> np.ndarray:
+    """∇·u at the vertices, (cells, 4), of quadratic fields."""
+    slopes = np.concatenate([-gradients.sum(axis=1, keepdims=True), gradients], axis=1)
+    at_vertex = np.einsum("cnd,ckd->cnk", nodal, slopes)  # u of node n · ∇λ of vertex k
+    edge = {pair: 4 + number for number, pair in enumerate(EDGES)}
+    result = np.empty(slopes.shape[:2])
+    for i in range(4):
+        result[:, i] = 4 * at_vertex[:, i, i] - sum(at_vertex[:, j, j] for j in range(4))
+        for k in range(4):
+            if k != i:
+                result[:, i] += 4 * at_vertex[:, edge[min(i, k), max(i, k)], k]
+    return result
+
+
+def _edge_positions() -> np.ndarray:
+    """The number of the edge between two local vertices, (4, 4)."""
+    position = np.zeros((4, 4), int)
+    for number, (i, j) in enumerate(EDGES):
+        position[i, j] = position[j, i] = number
+    return position
+
+
+def _face_nodes(face: int) -> tuple[int, ...]:
+    """The local nodes of the face opposite a vertex: corners in rising order, then the middles opposite of them."""
+    a, b, c = FACES[face].tolist()
+    middle = {pair: 4 + number for number, pair in enumerate(EDGES)}
+    return a, b, c, middle[b, c], middle[a, c], middle[a, b]
+
+
+def _monomials(place: np.ndarray) -> np.ndarray:
+    a, b, c = np.moveaxis(place, -1, 0)
+    return np.stack([np.ones_like(a), a, b, c, a * a, b * b, c * c, a * b, a * c, b * c], axis=-1)
+
+
+_VERTICES = np.array([[0.0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]])
+_REFERENCE_NODES = np.concatenate([_VERTICES, [(_VERTICES[i] + _VERTICES[j]) / 2 for i, j in EDGES]])
+_MONOMIALS_AT_NODES = _monomials(_REFERENCE_NODES)
+_NODES_TO_MONOMIALS = np.linalg.inv(_MONOMIALS_AT_NODES)
