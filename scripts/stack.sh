@@ -210,7 +210,7 @@ make_venv() {
   room 2
   if [ "$what" = full ]; then flags=(--system-site-packages); fi
   inside "$python" -m venv "${flags[@]}" "$scratch" || die "$python can't make a venv" "on Debian: apt install python3-venv"
-  awk -v what="$what" '/^[^ #]/ {skip = what == "lab" && /^(gmsh|meshio)==/} !skip' "$TWIN_LOCK" >"$TWIN_SCRATCH/wanted"
+  awk -v what="$what" '/^[^ #]/ {skip = what == "lab" && /^(gmsh|meshio|numba|llvmlite)==/} !skip' "$TWIN_LOCK" >"$TWIN_SCRATCH/wanted"
   mkdir "$TWIN_SCRATCH/tmp"
   quietly "installing the pinned Python packages, $what (1 to 3 minutes, 1.2 GB, once)" \
     "${TWIN_ENTER[@]}" env TMPDIR="$TWIN_SCRATCH/tmp" "$scratch/bin/python" -m pip install --require-hashes --no-deps \

@@ -6,3 +6,7 @@ follows the data through them.
 """
 
 __version__ = "0.1.0"
+
+from twin.isolation import isolate
+
+isolate()

@@ -132,9 +132,7 @@ def _histories(walkers: Walkers, start: Places, peclet: float, unit_s: float) ->
     filled = np.arange(_MOST_SAMPLES) < elements.taken[:, None]
     rows = elements.samples[filled]
     places = Places(rows[:, 0].astype(np.int64), rows[:, 1:5], rows[:, 5])
-    many = np.repeat(np.arange(len(places)), _RETURNS)
-    back = walkers.walk(places[many], peclet, False, purpose=8)
-    returned = (back.ended == walkers.mesh.openings.index("precursor")).reshape(-1, _RETURNS).mean(axis=1)
+    returned = walkers.share(places, "precursor", peclet, _RETURNS, purpose=8)
     time_s, composition = np.full(filled.shape, np.nan), np.full(filled.shape, np.nan)
     place = np.full((*filled.shape, 3), np.nan)
     time_s[filled], composition[filled], place[filled] = places.time * unit_s, returned, places.points(walkers.mesh)

@@ -13,11 +13,15 @@ from twin.cli.console import Reporter
 from twin.errors import BadInput, TwinError
 from twin.estimate import Estimate
 from twin.files import folder, read_json
+from twin.junction import bore_m
+from twin.mixing.indices import QUOTABLE
 from twin.operating import OperatingPoint
-from twin.units import to_ml_per_h
+from twin.units import to_ml_per_h, to_mm
 
 if TYPE_CHECKING:
     from twin.meshing import MeshFolder
+
+SOLVENT = "solvent"  # the precursor's own liquid among the species of a record
 
 
 def add_verbs(verbs: Any) -> None:
@@ -105,15 +109,7 @@ def solve(arguments: argparse.Namespace, reporter: Reporter) -> Any:
     if record["status"] == "failed":
         raise TwinError(f"{point.name} failed: {record['reason']}", "use a finer level or lower flows")
     show_points(f"{case.name}, level {level}", [record], reporter)
-    rows = [
-        [p["bores"], p["index"], p["segregation"], p["flux_error"], p["numerical_diffusion"]]
-        for p in record["mixing"]["planes"]
-    ]
-    reporter.table(
-        "mixing down the outlet; the scheme's own diffusion is in it, so M is an upper bound",
-        ["bores", "M ≤", "I_s ≥", "flux error", "D_num/D_m"],
-        rows,
-    )
+    show_mixing(case, record["mixing"], reporter)
     return record
 
 
@@ -169,40 +165,102 @@ def run_campaign(
 
 
 def show_points(title: str, records: list[dict[str, Any]], reporter: Reporter) -> None:
-    """A table of records."""
+    """A table of records; below it, why points have no numbers."""
     rows = []
     for record in records:
-        flows = [f"{to_ml_per_h(record[key]):g}" for key in ("antisolvent_m3_s", "precursor_m3_s")]
-        head = [record["name"], *flows, f"{record['groups']['reynolds']:.0f}", record["status"]]
+        flows = " / ".join(f"{to_ml_per_h(record[key]):g}" for key in ("antisolvent_m3_s", "precursor_m3_s"))
+        head = [record["name"], flows, f"{record['groups']['reynolds']:.0f}", record["status"]]
         if record["status"] == "failed":
-            rows.append([*head, "", "", "", record["reason"]])
+            rows.append([*head, "", "", "", ""])
             continue
         mixing = record["mixing"]
-        tau = Estimate.from_dict(mixing["time"])
-        worst = max(abs(plane["flux_error"]) for plane in mixing["planes"])
-        times = [f"{1e3 * value:.3g}" for value in (tau.value, tau.low, tau.high)]
-        index = Estimate.from_dict(mixing["index_outlet"])
+        tau, index = Estimate.from_dict(mixing["time"]), Estimate.from_dict(mixing["index_outlet"])
+        planes = mixing["grid"]["planes"]
+        worst = max(abs(plane["flux_error"]) for plane in planes)
         rows.append(
             [
                 *head,
                 f"{record['flow']['pressure_drop_pa']['antisolvent']:.1f}",
-                f"{times[0]} [{times[1]} … {times[2]}]",
-                f"{index.low:.3f} … {index.high:.3f}",
-                f"{mixing['planes'][-1]['numerical_diffusion']:.0f}, {worst:.0e}",
+                f"{_ms(tau.value)} ({_ms(tau.low)}…{_ms(tau.high)})",
+                f"{index.value:.2f} ({index.low:.2f}…{index.high:.2f})",
+                f"{planes[-1]['numerical_diffusion']:.2g}, {worst:.0e}",
             ]
         )
     columns = [
         "point",
-        "Q_tol mL/h",
-        "Q_pre mL/h",
+        "Q_a / Q_p\nmL/h",
         "Re",
         "status",
         "Δp Pa",
-        "τ_mix ms (bounded)",
-        "M at outlet",
-        "D_num/D_m, flux error",
+        "τ_mix ms\n(band)",
+        "M at outlet\n(band)",
+        "grid:\nD_num/D_m,\nflux error",
     ]
     reporter.table(title, columns, rows)
+    for record in records:
+        if record["status"] == "failed":
+            reporter.say(f"{record['name']} failed: {record['reason']}")
+
+
+def show_mixing(case: Case, mixing: dict[str, Any], reporter: Reporter) -> None:
+    """The mixing of one point: down the outlet, and in numbers of its own."""
+    bore = bore_m(case)
+    grid = {round(plane["bores"], 3): plane for plane in mixing["grid"]["planes"]}
+    layers = {round(one["bores"], 3): one for one in mixing["species"][SOLVENT]["striations"]}
+    rows, before = [], 0.0
+    for plane in mixing["planes"]:
+        position = plane["bores"]
+        layer, bound = layers.get(round((before + position) / 2, 3)), grid.get(round(position, 3))
+        rows.append(
+            [
+                f"{position:g}",
+                f"{plane['index']:.3f} ± {plane['index_error']:.3f}",
+                f"{plane['segregation']:.3f}",
+                f"{1e6 * bore * layer['thickness']:.1f} ± {1e6 * bore * layer['error']:.1f}" if layer else "",
+                f"{bound['index']:.3f}" if bound else "",
+                f"{bound['numerical_diffusion']:.2g}" if bound else "",
+                ("yes" if bound["quotable"] else "no") if bound else "",
+            ]
+        )
+        before = position
+    reporter.table(
+        f"mixing down the outlet by {mixing['walkers']} random walkers, ± standard error",
+        ["bores", "M", "I_s", "striations µm", "grid: M ≤", "D_num/D_m", "quotable"],
+        rows,
+    )
+    reporter.say(
+        f"M has the error of the flow's mesh besides, ± {mixing['mesh_error']:g}. The grid's M has its own diffusion in"
+        f" it:\nan upper bound, quotable where D_num/D_m is {QUOTABLE:g} or less."
+    )
+    reporter.table("species, residence, exposure", ["figure", "value"], _figures(mixing, bore))
+
+
+def _figures(mixing: dict[str, Any], bore: float) -> list[list[str]]:
+    """Mixing of the species, residence times, and when the precursor meets the antisolvent; `bore` in m."""
+    rows = []
+    for name, one in mixing["species"].items():
+        last, text = one["planes"][-1], "too long to measure"
+        if (length := one.get("length_bores")) is not None:
+            error = length * one["log_error"]
+            text = f"{length:.3g} ± {error:.2g} bores, {to_mm(length * bore):.3g} ± {to_mm(error * bore):.2g} mm"
+        index = f"{last['index']:.3f} ± {last['index_error']:.3f}"
+        rows += [[f"{name}, Pe {one['peclet']:.2g}: M at outlet", index], [f"{name}: mixing length", text]]
+    for role, times in mixing["residence"].items():
+        mean, *ends = (_ms(time) for time in (times["mean"], times["quantiles"][0], times["quantiles"][-1]))
+        text = f"{mean} ± {1e3 * times['mean_error']:.2g} ms; {' … '.join(ends)} ms"
+        rows.append([f"residence of the {role}: mean; 5 to 95 %", text])
+    for one in mixing["exposure"]["times"]:
+        median = one["quantiles"][len(one["quantiles"]) // 2]
+        text = "half do not get there" if median is None else f"{_ms(median)} ms"
+        share = f"{100 * one['antisolvent']:g} %"
+        name = f"precursor until it meets {share} antisolvent: median; reached by"
+        rows.append([name, f"{text}; {100 * one['reached']:.0f} %"])
+    return rows
+
+
+def _ms(time_s: float) -> str:
+    """A time in ms, three digits or all before the point."""
+    return f"{1e3 * time_s:.3g}" if time_s < 0.9995 else f"{1e3 * time_s:.0f}"
 
 
 def status(arguments: argparse.Namespace, reporter: Reporter) -> Any:

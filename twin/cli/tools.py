@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from typing import Any
 
 from twin.cli.common import add_verb, need_field_half
@@ -28,7 +27,8 @@ def add_verbs(verbs: Any) -> None:
         "--all",
         action="store_true",
         dest="everything",
-        help="flow: both Reynolds numbers, more meshes and a finer reference (half an hour on two cores)",
+        help="both Reynolds numbers; flow: more meshes and a finer reference (half an hour on two cores); "
+        "mixing: more of OpenFOAM's meshes and schemes",
     )
 
 
@@ -76,7 +76,7 @@ def bench(arguments: argparse.Namespace, reporter: Reporter) -> Any:
     answer = {}
     for name in list(BENCHES) if arguments.name == "all" else [arguments.name]:
         with reporter.progress(f"bench {name}") as bar:
-            answer[name] = _benched(name, arguments.everything, bar.note)
+            answer[name] = run_bench(name, arguments.everything, bar.note)
         present = [key for key in _BENCH_COLUMNS if any(row.get(key) not in (None, "") for row in answer[name])]
         cells = [["" if row.get(key) is None else row[key] for key in ("what", *present)] for row in answer[name]]
         reporter.table(name, ["what", *(_BENCH_COLUMNS[key] for key in present)], cells)
@@ -92,13 +92,10 @@ _BENCH_COLUMNS = {
     "drop": "Δp/ρU²",
     "pressure_drop_error": "Δp error",
     "outlet_velocity_error": "U error",
+    "index": "M",
+    "index_error": "± (s.e.)",
+    "index_first": "M at 1 bore",
+    "numerical": "D_num/D_m",
+    "ns_step": "ns a step",
     "note": "note",
 }
-
-
-def _benched(name: str, everything: bool, watch: Callable[[str], None]) -> list[dict[str, Any]]:
-    if name == "flow" and everything:
-        from twin.verification.bench import flow  # needs dolfinx
-
-        return flow(everything=True, watch=watch)
-    return run_bench(name)

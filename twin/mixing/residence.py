@@ -30,7 +30,7 @@ QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 def residence(times: np.ndarray) -> Residence:
     """The distribution of the times (n,) that walkers released in proportion to the flux took."""
     deviation = float(times.std())
-    skewness = float(((times - times.mean()) ** 3).mean()) / max(deviation, 1e-300) ** 3
+    skewness = float(((times - times.mean()) ** 3).mean()) / max(deviation**3, 1e-300)
     return Residence(
         float(times.mean()),
         deviation / np.sqrt(len(times)),

@@ -41,7 +41,11 @@ class PlaneBudget:
 
 @dataclass(frozen=True)
 class Concentration:
-    """The solved field, 1 in the precursor stream and 0 in the antisolvent, and its budget plane by plane."""
+    """The field, 1 in the precursor stream and 0 in the antisolvent, and its budget plane by plane.
+
+    The field keeps these bounds; `lowest` and `highest` say how far the scheme's own solution, of which the budget is,
+    went beyond them.
+    """
 
     field: fem.Function
     planes: list[PlaneBudget]
@@ -75,7 +79,9 @@ class Transport:
         field = fem.Function(self._space, name="concentration")
         solve_linear(left, right, field, [], "the concentration")
         lowest, highest = self._range(field)
-        return Concentration(field, self._budget(w, field, diffusivity), lowest, highest)
+        planes = self._budget(w, field, diffusivity)
+        self._bound(field)
+        return Concentration(field, planes, lowest, highest)
 
     def _upwind(self, w: Any, c: Any) -> Any:
         """The upwind flux of c through a facet, out of its + side."""
@@ -162,6 +168,25 @@ class Transport:
         """How far along the axis the middle of each owned cell lies, in bores."""
         owned = self._cells.dofmap.index_map.size_local
         return self._cells.tabulate_dof_coordinates()[:owned] @ axis
+
+    def _bound(self, field: fem.Function) -> None:
+        """The nearest field within 0 … 1 that holds as much of the species: min(max(c + λ, 0), 1) at every vertex.
+
+        That is the projection in L² with lumped mass (optimization-based limiting, Guba, Taylor and St-Cyr 2014).
+        """
+        comm, owned = self.domain.comm, self._space.dofmap.index_map.size_local
+        mass = fem.assemble_vector(compiled(ufl.TestFunction(self._space) * self.domain.dx(DEGREE))).array[:owned]
+        values = field.x.array[:owned].copy()
+
+        def excess(shift: float) -> float:
+            return float(comm.allreduce(mass @ (np.clip(values + shift, 0.0, 1.0) - values)))
+
+        low, high = -1.0, 1.0
+        for _ in range(60):
+            middle = (low + high) / 2
+            low, high = (middle, high) if excess(middle) < 0 else (low, middle)
+        field.x.array[:owned] = np.clip(values + high, 0.0, 1.0)
+        field.x.scatter_forward()
 
     def _range(self, field: fem.Function) -> tuple[float, float]:
         owned = self._space.dofmap.index_map.size_local

@@ -40,6 +40,7 @@ _CG_TOLERANCE = 1e-10
 _MOST_CG = 200
 _COARSER = 2e-3  # of the rms: what a grid of half the nodes may lose for c to move there
 _PROJECTIONS = 8
+_PARTS = 4  # of a step along a steady path
 _FEWEST = 48  # nodes along the radius, at least
 
 Initial = Callable[[np.ndarray], np.ndarray]
@@ -90,7 +91,7 @@ class Station:
     spacing: float
 
 
-# -- the smooth fields of the flow --------------------------------------------------------------------------------------
+# -- the smooth fields of the flow -------------------------------------------------------------------------------------
 
 
 class Modes:
@@ -103,11 +104,13 @@ class Modes:
         self.radii, self.angles = radii, angles
         self.r = RADIUS * np.cos(np.pi * (np.arange(radii) + 0.5) / (2 * radii))
         theta = 2 * np.pi * np.arange(angles) / angles
-        self.points = np.stack(
-            [self.r[:, None] * np.cos(theta), self.r[:, None] * np.sin(theta)], axis=-1
-        ).reshape(-1, 2)
+        self.points = np.stack([self.r[:, None] * np.cos(theta), self.r[:, None] * np.sin(theta)], axis=-1).reshape(
+            -1, 2
+        )
         self.shape = 1 - (self.points**2).sum(axis=1) / RADIUS**2
-        self.weights = np.repeat(self.r * np.sin(np.arccos(self.r / RADIUS)), angles)  # of an integral, but for a factor
+        self.weights = np.repeat(
+            self.r * np.sin(np.arccos(self.r / RADIUS)), angles
+        )  # of an integral, but for a factor
         self._waves = np.arange(angles // 2 + 1)
         self._odd = self._waves % 2
         self._inverse = [np.linalg.inv(self.radial(self.r, parity)) for parity in (0, 1)]
@@ -261,11 +264,16 @@ class Paths:
         def slope(stream: _Stream, at: np.ndarray) -> np.ndarray:
             return np.column_stack(self.modes.values(stream.slopes, _inside(at)))
 
-        one = slope(last, head)
-        two = slope(middle, head - length / 2 * one)
-        three = slope(middle, head - length / 2 * two)
-        four = slope(first, head - length * three)
-        shift = -length / 6 * (one + 2 * two + 2 * three + four)
+        # Where the flow is steady the shifts are kept, so they may cost more.
+        parts = _PARTS if first is last else 1
+        part, foot = length / parts, head
+        for _ in range(parts):
+            one = slope(last, foot)
+            two = slope(middle, foot - part / 2 * one)
+            three = slope(middle, foot - part / 2 * two)
+            four = slope(first, foot - part * three)
+            foot = foot - part / 6 * (one + 2 * two + 2 * three + four)
+        shift = foot - head
         return [self.modes.fit(shift[:, i]) for i in (0, 1)]
 
 
@@ -274,7 +282,7 @@ def _inside(points: np.ndarray) -> np.ndarray:
     return points * np.minimum(1, RADIUS / np.maximum(np.hypot(*points.T), 1e-300))[:, None]
 
 
-# -- the grid -----------------------------------------------------------------------------------------------------------
+# -- the grid ----------------------------------------------------------------------------------------------------------
 
 
 class Grid:
@@ -306,7 +314,7 @@ class Grid:
             i = np.where(i >= self.radii, 2 * self.radii - 1 - i, i)  # mirrored in the wall
             return (i * self.angles + j).ravel()
 
-        total = None
+        total = sparse.csr_matrix((i.size, i.size))
         for di, dj in ((1, 0), (0, 1)):
             columns = [node(i + k * di, j + k * dj) for k in (-1, 0, 1, 2)]
             ahead = (np.arange(self.radii)[:, None] + 1) * self.dr if di else self.r[:, None]
@@ -319,7 +327,7 @@ class Grid:
             if di:
                 weight[-1] = 0.0  # nothing through the wall
             part = gradient.T @ sparse.diags(np.broadcast_to(weight, i.shape).ravel()) @ gradient
-            total = part if total is None else total + part
+            total = total + part
         return total.tocsr()
 
     def averaged(self, function: Initial, parts: int = 3) -> np.ndarray:
@@ -411,7 +419,7 @@ class Grid:
         raise NotConverged("diffusion across the tube does not converge", "take shorter steps")
 
 
-# -- the march ----------------------------------------------------------------------------------------------------------
+# -- the march ---------------------------------------------------------------------------------------------------------
 
 
 def scattered(points: np.ndarray, values: np.ndarray) -> Initial:
@@ -439,7 +447,7 @@ class March:
     spacing   of the first grid's nodes along the radius, in bores; later grids are coarser where that loses nothing
     first     length of the first step, bores; steps grow by no more than `GROWTH`
     drop      share of its variance that a field may lose in a step
-    shear     most that paths may turn or strain in a step, rms
+    shear     most that paths may turn or strain in a step, rms; twice that where the flow is steady
     step      makes all steps equal, but for the last before a station
     fields    (nodes, fields) at the nodes (grid.x, grid.y)
     """
@@ -485,8 +493,9 @@ class March:
             length = left / math.ceil(left / self._length - 1e-9)
             while streams is None:
                 streams = self._paths.between(self.z, self.z + length)
-                if self._fixed is None and length * streams[1].shear > 1.05 * self._shear:
-                    length, streams = left / math.ceil(left * streams[1].shear / self._shear), None
+                bend = self._shear * (2 if streams[0] is streams[2] else 1)  # a steady path is followed in parts
+                if self._fixed is None and length * streams[1].shear > 1.05 * bend:
+                    length, streams = left / math.ceil(left * streams[1].shear / bend), None
             self._diffuse(self._pending + length / 2)
             self._advect(streams, length)
             self._pending = length / 2

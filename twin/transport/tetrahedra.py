@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse
 from scipy.sparse.linalg import cg
+from scipy.spatial import cKDTree
 
 from twin.errors import BadInput, NotConverged
 
@@ -22,6 +23,7 @@ EDGES = ((0, 1), (1, 2), (0, 2), (0, 3), (1, 3), (2, 3))
 FACES = np.array([[1, 2, 3], [0, 2, 3], [0, 1, 3], [0, 1, 2]])
 #: A flow whose cells lose or gain more than this share of what passes through them is not incompressible.
 MOST_IMBALANCE = 0.02
+_ROUND = 0.01  # bores that a point of the round bore may lie outside of the straight cells
 _CLOSED = 1e-12  # of the flow through the largest opening: what the correction may leave in a cell
 
 # The eight children of a ten-node tetrahedron: four at its corners, four around a diagonal of the octahedron between.
@@ -80,6 +82,48 @@ class Tetrahedra:
         corners = np.array([_face_nodes(f) for f in range(4)])[face]
         return np.einsum("fnm,fmd->fnd", _MONOMIALS_AT_NODES[corners], self.velocity[snapshot, cell])
 
+    def at(self, cell: np.ndarray, weights: np.ndarray, snapshot: int = 0) -> np.ndarray:
+        """The velocity in U, (n, 3), at barycentric coordinates (n, 4) of cells (n,)."""
+        return np.einsum("nm,nmd->nd", _monomials(weights[:, 1:]), self.velocity[snapshot, cell])
+
+    def locate(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Cell (n,) and barycentric coordinates (n, 4) of points (n, 3) in bores.
+
+        A point up to a hundredth of a bore outside is taken to the nearest place in the cell that it is nearest to:
+        the straight cells fill a little less than the round bore. Raises `BadInput` for points farther away.
+        """
+        tree = cKDTree(self.points[self.cells].mean(axis=1))
+        cell, weights = np.full(len(points), -1), np.zeros((len(points), 4))
+        worst = np.full(len(points), -np.inf)
+        for count in (16, 128, 1024):
+            left = np.nonzero(worst < -1e-12)[0]
+            if not len(left):
+                break
+            _, near = tree.query(points[left], k=min(count, len(self.cells)))
+            inside = self._weights(near, points[left])
+            lowest = inside.min(axis=2)
+            best = np.argmax(lowest, axis=1)
+            row = np.arange(len(left))
+            better = lowest[row, best] > worst[left]
+            chosen = left[better]
+            cell[chosen], weights[chosen] = near[row, best][better], inside[row, best][better]
+            worst[chosen] = lowest[row, best][better]
+        weights = np.maximum(weights, 0.0)
+        weights /= weights.sum(axis=1, keepdims=True)
+        moved = np.linalg.norm(np.einsum("nv,nvd->nd", weights, self.points[self.cells[cell]]) - points, axis=1)
+        if np.any(moved > _ROUND):
+            raise BadInput(
+                f"{int((moved > _ROUND).sum())} of {len(points)} points lie outside the walkers' mesh",
+                "give points in the fluid",
+            )
+        return cell, weights
+
+    def _weights(self, cell: np.ndarray, points: np.ndarray) -> np.ndarray:
+        """Barycentric coordinates (n, k, 4) of points (n, 3) in cells (n, k)."""
+        away = points[:, None] - self.points[self.cells[cell][..., 0]]
+        rest = np.einsum("nkij,nkj->nki", self.gradients[cell], away)
+        return np.concatenate([1 - rest.sum(axis=2, keepdims=True), rest], axis=2)
+
     def largest_divergence(self) -> float:
         """The largest |∇·u| at any vertex of any cell, in U per bore."""
         worst = 0.0
@@ -124,7 +168,7 @@ def tetrahedra(
         first, second = (order[:, [e[k] for e in EDGES]] for k in (0, 1))
         middles = np.take_along_axis(nodal[:, 4:], position[first, second][..., None], axis=1)
         sorted_nodal = np.concatenate([np.take_along_axis(nodal[:, :4], order[..., None], axis=1), middles], axis=1)
-        free = [-2 - list(boundaries).index(name) for name in outlets]
+        free = [-2 - number for number, name in enumerate(boundaries) if name in outlets]
         solenoidal, worst = without_divergence(points, cells, gradients, beyond, sorted_nodal, free)
         corrected.append(np.einsum("mn,cnd->cmd", _NODES_TO_MONOMIALS, solenoidal))
         imbalance = max(imbalance, worst)
@@ -205,8 +249,8 @@ def without_divergence(
     wall = beyond == -1
     removed = np.where(wall, -flow, 0.0)
     net = flow.sum(axis=1) + removed.sum(axis=1)
-    imbalance = float(np.abs(net).sum() / (np.abs(flow).sum() / 2))
-    if imbalance > MOST_IMBALANCE:
+    imbalance = float(np.abs(net).sum() / max(np.abs(flow).sum() / 2, 1e-300))
+    if not imbalance <= MOST_IMBALANCE:  # nor if it is no number
         raise BadInput(
             f"the velocity is not that of an incompressible fluid: its cells lose {imbalance:.0%} of what enters them",
             "give a solved flow, or a finer mesh",

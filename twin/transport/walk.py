@@ -24,6 +24,7 @@ RUNNING, OUT_OF_TIME, LOST = -1, -2, -3
 _MOST_FACES = 10_000  # that one displacement may cross
 _MOST_STEPS = 1_000_000  # of a walk
 _GROWTH = 1.5  # of the step from one to the next
+_NEAR = 1e-9  # of the time of all snapshots: as good as at one of them
 _REDO = 2.0  # times the tolerated bend: the step is taken again, shorter
 
 _compile = nb.njit(cache=True, nogil=True, error_model="numpy")
@@ -92,6 +93,19 @@ def _at(velocity, times, cell, a, b, c, t):  # type: ignore[no-untyped-def]
 
 
 @_compile
+def _until(times, now, direction):  # type: ignore[no-untyped-def]
+    """How long to the next snapshot: no step goes past it, since the velocity has a kink in time there."""
+    if len(times) == 1:
+        return math.inf
+    near = _NEAR * (times[-1] - times[0])
+    if direction > 0:
+        k = np.searchsorted(times, now + near, "right")
+        return times[k] - now if k < len(times) else math.inf
+    k = np.searchsorted(times, now - near, "left") - 1
+    return now - times[k] if k >= 0 else math.inf
+
+
+@_compile
 def _reach(g, x, y, z):  # type: ignore[no-untyped-def]
     """The largest change of a barycentric coordinate along a displacement, and its first three changes."""
     a = g[0, 0] * x + g[0, 1] * y + g[0, 2] * z
@@ -104,11 +118,12 @@ def _reach(g, x, y, z):  # type: ignore[no-untyped-def]
 def _displaced(  # type: ignore[no-untyped-def]
     gradients, beyond, absorbs, watched, axis, planes, cell, l0, l1, l2, l3, x, y, z, at, note
 ):  # fmt: skip
-    """Moves a walker by (x, y, z), face by face. Returns cell, λ, how it ended, and the number of crossings noted.
+    """Moves a walker by (x, y, z), face by face. Returns cell, λ, how it ended, how many crossings were noted, and what
+    share of the displacement it went.
 
     `at` is the position along the outlet's axis; `note` receives (plane, direction, share of the displacement, cell, λ).
     """
-    entry, ended, noted = -1, RUNNING, 0
+    entry, ended, noted, left = -1, RUNNING, 0, 1.0
     for _ in range(_MOST_FACES):
         g = gradients[cell]
         _, d1, d2, d3 = _reach(g, x, y, z)
@@ -134,17 +149,19 @@ def _displaced(  # type: ignore[no-untyped-def]
                 if noted < len(note):
                     note[noted, 0] = k
                     note[noted, 1] = 1.0 if arrived > at else -1.0
-                    note[noted, 2] = cell
-                    note[noted, 3] = max(l0 + part * (n0 - l0), 0.0)
-                    note[noted, 4] = max(l1 + part * (n1 - l1), 0.0)
-                    note[noted, 5] = max(l2 + part * (n2 - l2), 0.0)
-                    note[noted, 6] = max(l3 + part * (n3 - l3), 0.0)
+                    note[noted, 2] = 1.0 - left * (1.0 - part * share)
+                    note[noted, 3] = cell
+                    note[noted, 4] = max(l0 + part * (n0 - l0), 0.0)
+                    note[noted, 5] = max(l1 + part * (n1 - l1), 0.0)
+                    note[noted, 6] = max(l2 + part * (n2 - l2), 0.0)
+                    note[noted, 7] = max(l3 + part * (n3 - l3), 0.0)
                     noted += 1
         at = arrived
         l0, l1, l2, l3 = max(n0, 0.0), max(n1, 0.0), max(n2, 0.0), max(n3, 0.0)
         if face < 0:
-            return cell, l0, l1, l2, l3, at, ended, noted
+            return cell, l0, l1, l2, l3, at, ended, noted, 1.0
         rest = 1.0 - share
+        left *= rest
         x, y, z = rest * x, rest * y, rest * z
         if face == 0:
             l0 = 0.0
@@ -176,7 +193,7 @@ def _displaced(  # type: ignore[no-untyped-def]
                 l0, l1, l2, l3 = p, q, r, 0.0
             continue
         if code < -1 and absorbs[-2 - code]:
-            return cell, l0, l1, l2, l3, at, -2 - code, noted
+            return cell, l0, l1, l2, l3, at, -2 - code, noted, 1.0 - left
         if face == 0:
             u, v, w = -(g[0, 0] + g[1, 0] + g[2, 0]), -(g[0, 1] + g[1, 1] + g[2, 1]), -(g[0, 2] + g[1, 2] + g[2, 2])
         else:
@@ -184,7 +201,7 @@ def _displaced(  # type: ignore[no-untyped-def]
         turn = 2 * (x * u + y * v + z * w) / (u * u + v * v + w * w)
         x, y, z = x - turn * u, y - turn * v, z - turn * w
         entry = face
-    return cell, l0, l1, l2, l3, at, LOST, noted
+    return cell, l0, l1, l2, l3, at, LOST, noted, 1.0 - left
 
 
 @_compile
@@ -209,17 +226,18 @@ def walk(  # type: ignore[no-untyped-def]
         events: (most, 9): walker, plane, direction, cell, λ₀…λ₃, time; samples: (n, most, 6): cell, λ₀…λ₃, time.
 
     Returns:
-        ended (n,), duration (n,), steps (n,), the number of events (more than fit: give more room), samples taken (n,).
+        ended (n,), duration (n,), steps (n,), the number of events (more than fit: give more room), samples taken (n,),
+        and where each ended, (n, 5): cell, λ₀…λ₃.
     """
     n = len(walkers)
     ended, duration, steps = np.full(n, RUNNING), np.zeros(n), np.zeros(n, np.int64)
-    taken, count = np.zeros(n, np.int64), 0
-    note = np.empty((max(len(planes), 1) * 2, 7))
+    taken, count, last = np.zeros(n, np.int64), 0, np.empty((n, 5))
+    note = np.empty((max(len(planes), 1) * 2, 8))
     for w in range(n):
         state = stream(seed, walkers[w])
         cell = start_cell[w]
         l0, l1, l2, l3 = start[w, 0], start[w, 1], start[w, 2], start[w, 3]
-        t, dt, owed, path, number = 0.0, math.inf, 0.0, 0.0, 0
+        t, free, owed, path, number = 0.0, math.inf, 0.0, 0.0, 0
         at = 0.0
         for k in range(3):
             v = cells[cell]
@@ -233,8 +251,10 @@ def walk(  # type: ignore[no-untyped-def]
             steep = 0.0
             for k in range(3):
                 steep = max(steep, g[k, 0] ** 2 + g[k, 1] ** 2 + g[k, 2] ** 2)
-            dt = min(_GROWTH * dt, limits[0] / max(_reach(g, x, y, z)[0], 1e-12))
-            dt = min(dt, limits[2] ** 2 / max(2 * diffusivity * steep, 1e-12))
+            free = min(_GROWTH * free, limits[0] / max(_reach(g, x, y, z)[0], 1e-12))
+            free = min(free, limits[2] ** 2 / max(2 * diffusivity * steep, 1e-12))
+            now = start_time[w] + direction * t
+            dt = 0.0 if t >= most_time else min(free, _until(times, now, direction))
             if diffusivity > 0:
                 sigma = math.sqrt(diffusivity * max(owed + dt, 0.0))
                 owed = min(owed + dt, 0.0)
@@ -243,17 +263,20 @@ def walk(  # type: ignore[no-untyped-def]
                 x = sigma * _three_points(bits)
                 y = sigma * _three_points(bits >> np.uint64(21))
                 z = sigma * _three_points(bits >> np.uint64(42))
-                cell, l0, l1, l2, l3, at, end, noted = _displaced(
+                cell, l0, l1, l2, l3, at, end, noted, _ = _displaced(
                     gradients, beyond, absorbs, watched, axis, planes, cell, l0, l1, l2, l3, x, y, z, at, note
                 )
                 for k in range(noted):
                     if count < len(events):
-                        _event(events, count, w, note, k, t)
+                        _event(events, count, w, note, k, t, 0.0)
                     count += 1
                 if end != RUNNING:
                     break
                 g = gradients[cell]
-            now, planned = start_time[w] + direction * t, dt
+            if t >= most_time:
+                end = OUT_OF_TIME
+                break
+            planned = dt
             u1, v1, w1 = _at(velocity, times, cell, l1, l2, l3, now)
             _, a, b, c = _reach(g, u1, v1, w1)
             while True:
@@ -263,42 +286,41 @@ def walk(  # type: ignore[no-untyped-def]
                 if bend <= _REDO * limits[1]:
                     break
                 dt *= max(0.2, 0.9 * math.sqrt(limits[1] / bend))
+                free = dt
             _, a, b, c = _reach(g, 2 * u2 - u1, 2 * v2 - v1, 2 * w2 - w1)
             u3, v3, w3 = _at(velocity, times, cell, l1 + d * a, l2 + d * b, l3 + d * c, now + d)
             x, y, z = d / 6 * (u1 + 4 * u2 + u3), d / 6 * (v1 + 4 * v2 + v3), d / 6 * (w1 + 4 * w2 + w3)
             if sample_every > 0:
                 path += math.sqrt(x * x + y * y + z * z)
-            cell, l0, l1, l2, l3, at, end, noted = _displaced(
+            cell, l0, l1, l2, l3, at, end, noted, share = _displaced(
                 gradients, beyond, absorbs, watched, axis, planes, cell, l0, l1, l2, l3, x, y, z, at, note
             )
             for k in range(noted):
                 if count < len(events):
-                    _event(events, count, w, note, k, t + dt / 2)
+                    _event(events, count, w, note, k, t, dt)
                 count += 1
-            t += dt
+            t += share * dt
             if end != RUNNING:
-                break
-            if t >= most_time:
-                end = OUT_OF_TIME
                 break
             if number >= _MOST_STEPS:
                 end = LOST
                 break
             owed += 2 * dt - planned  # the second half of this step's noise, less what its first half had too much
             if bend > limits[1]:
-                dt *= math.sqrt(limits[1] / bend)
+                free = dt * math.sqrt(limits[1] / bend)
             x, y, z = u3, v3, w3
             if sample_every > 0 and path >= sample_every * (taken[w] + 1) and taken[w] < samples.shape[1]:
                 s = samples[w, taken[w]]
                 s[0], s[1], s[2], s[3], s[4], s[5] = cell, l0, l1, l2, l3, t
                 taken[w] += 1
         ended[w], duration[w], steps[w] = end, t, number
-    return ended, duration, steps, count, taken
+        last[w, 0], last[w, 1], last[w, 2], last[w, 3], last[w, 4] = cell, l0, l1, l2, l3
+    return ended, duration, steps, count, taken, last
 
 
 @_compile
-def _event(events, count, w, note, k, t):  # type: ignore[no-untyped-def]
-    events[count, 0] = w
-    for m in range(7):
-        events[count, 1 + m] = note[k, m]
-    events[count, 8] = t
+def _event(events, count, w, note, k, t, dt):  # type: ignore[no-untyped-def]
+    events[count, 0], events[count, 1], events[count, 2] = w, note[k, 0], note[k, 1]
+    for m in range(3, 8):
+        events[count, m] = note[k, m]
+    events[count, 8] = t + note[k, 2] * dt

@@ -91,14 +91,19 @@ class Crossings:
 
 @dataclass(frozen=True)
 class Walks:
-    """How walks ended: opening (−2: out of time), duration in bores/U, steps, (n,); crossings; samples along the path.
+    """How walks ended.
 
-    samples     (n, most) places as `Places` of (n·most) entries; `taken` (n,) of them are filled
+    ended       (n,) number of the opening that each left by; −2: out of time
+    duration    (n,) in bores/U; steps: (n,)
+    last        where each ended
+    crossings   of the planes that were watched
+    samples     (n, most, 6) cell, λ₀…λ₃ and time along the path; `taken` (n,) of them are filled
     """
 
     ended: np.ndarray
     duration: np.ndarray
     steps: np.ndarray
+    last: Places
     crossings: Crossings
     samples: np.ndarray
     taken: np.ndarray
@@ -141,7 +146,8 @@ class Planes:
         """Planes at the given bores down the outlet; raises `BadInput` for one outside of it."""
         whole = cls.of_outlet(mesh, outlet=outlet)
         wanted, end = np.asarray(positions, float), whole.positions[-1]
-        if np.any(np.diff(wanted) <= 0) or wanted[0] <= 0 or wanted[-1] > end * (1 + 2 * _INSIDE):
+        rising = np.diff(wanted, prepend=0.0, append=end * (1 + 2 * _INSIDE))
+        if not np.all(rising > 0):  # nor if one of them is no number
             raise BadInput(
                 f"planes at {', '.join(f'{p:g}' for p in positions)} bores do not stand in the outlet",
                 f"give rising positions between 0 and {end:.4g}",
@@ -204,6 +210,7 @@ class Walkers:
         samples: tuple[float, int] = (0.0, 0),
         most_time: float = np.inf,
         purpose: int = 1,
+        leave: Sequence[str] | None = None,
     ) -> Walks:
         """Walks from `start` until each walker leaves: forwards through an outlet, backwards through an inlet.
 
@@ -215,31 +222,52 @@ class Walkers:
             samples: path between two samples of a walk in bores, and the most samples.
             most_time: in bores/U.
             purpose: makes the random numbers of one use independent of another's.
+            leave: openings where walkers leave, instead of those; they are reflected at all others.
 
         Raises:
-            BadInput: a Péclet number that is not positive.
+            BadInput: a Péclet number that is not positive; no opening to leave by, and no end to the time.
             TwinError: more than `MOST_LOST` of the walkers got lost.
         """
         if not peclet > 0:
             raise BadInput(f"a Péclet number of {peclet:g} says nothing", "give a positive one; inf for no diffusion")
         planes = planes or Planes.none()
+        absorbs = self._absorbs(forward, leave)
+        if not absorbs.any() and not np.isfinite(most_time):
+            raise BadInput("the walkers have nowhere to go", "name an opening to leave by, or an end to their time")
         # Walkers that start beside each other see the same cells: one after the other they find them in the cache.
         order = np.argsort(start.cell, kind="stable")
         mine = order[np.arange(len(start)) // _BLOCK % self.comm.size == self.comm.rank]
-        parts = self.comm.allgather(self._share(start, mine, peclet, forward, planes, samples, most_time, purpose))
-        return _joined(len(start), parts)
+        parts = self.comm.allgather(self._share(start, mine, peclet, forward, absorbs, planes, samples, most_time, purpose))
+        return _joined(start, 1.0 if forward else -1.0, parts)
 
-    def _share(self, start, mine, peclet, forward, planes, samples, most_time, purpose):  # type: ignore[no-untyped-def]
+    def place(self, points: np.ndarray, at: float = 0.0) -> Places:
+        """The places of points (n, 3) in bores; raises `BadInput` for points outside of the mesh."""
+        return Places(*self.mesh.locate(points), np.full(len(points), at))
+
+    def share(self, places: Places, inlet: str, peclet: float, returns: int, purpose: int = 3) -> np.ndarray:
+        """The concentration at places, (n,), of what comes through `inlet` with c = 1: the share of `returns` walkers.
+
+        Its standard error is √(c(1 − c)/returns), independent from place to place.
+        """
+        back = self.walk(places[np.repeat(np.arange(len(places)), returns)], peclet, False, purpose=purpose)
+        return (back.ended == self.mesh.openings.index(inlet)).reshape(-1, returns).mean(axis=1)
+
+    def _absorbs(self, forward: bool, leave: Sequence[str] | None) -> np.ndarray:
         mesh = self.mesh
-        inflow = np.array([mesh.flows(name).sum() > 0 for name in mesh.openings])
-        absorbs = ~inflow if forward else inflow
-        if not absorbs.any():
-            raise BadInput("the walkers have nowhere to go: the mesh has no outlet, or no inlet", "name both")
+        if leave is not None:
+            for name in leave:
+                mesh.faces(name)  # says so where there is none of that name
+            return np.array([name in leave for name in mesh.openings], bool)
+        flows = np.array([mesh.flows(name).sum() for name in mesh.openings])
+        return flows < 0 if forward else flows > 0
+
+    def _share(self, start, mine, peclet, forward, absorbs, planes, samples, most_time, purpose):  # type: ignore[no-untyped-def]
+        mesh = self.mesh
         taken = np.zeros((len(mine), samples[1], 6))
         room = max(1024, 4 * len(mine) * max(len(planes.positions), 1)) if len(planes.positions) else 1
         while True:
             events = np.empty((room, 9))
-            ended, duration, steps, count, filled = walk.walk(
+            ended, duration, steps, count, filled, last = walk.walk(
                 mesh.points, mesh.cells, mesh.gradients, mesh.beyond, mesh.velocity, mesh.times, absorbs,
                 planes.watched(mesh), planes.axis, planes.positions, 1 / peclet, 1.0 if forward else -1.0,
                 self.step.limits, most_time, self.seed * 1_000_003 + purpose, mine, start.cell[mine],
@@ -248,10 +276,10 @@ class Walkers:
             if count <= room:
                 break
             room = count
-        return mine, ended, duration, steps, events[:count], taken, filled
+        return mine, ended, duration, steps, events[:count], taken, filled, last
 
 
-def _joined(count: int, parts: Sequence[tuple]) -> Walks:
+def _joined(start: Places, direction: float, parts: Sequence[tuple]) -> Walks:
     mine = np.concatenate([part[0] for part in parts])
     order = np.argsort(mine)
     ended, duration, steps = (np.concatenate([part[k] for part in parts])[order] for k in (1, 2, 3))
@@ -260,9 +288,11 @@ def _joined(count: int, parts: Sequence[tuple]) -> Walks:
     events = np.concatenate([part[4] for part in parts])
     events = events[np.argsort(events[:, 0], kind="stable")]
     lost = int((ended == walk.LOST).sum())
-    if lost > MOST_LOST * count:
-        raise TwinError(f"{lost} of {count} walkers got lost in the mesh", "mesh the geometry anew, or finer")
-    places = Places(events[:, 3].astype(np.int64), events[:, 4:8], events[:, 8])
-    crossings = Crossings(events[:, 0].astype(int), events[:, 1].astype(int), events[:, 2], places, events[:, 8])
-    samples, taken = (np.concatenate([part[k] for part in parts])[order] for k in (5, 6))
-    return Walks(ended, duration, steps, crossings, samples, taken)
+    if lost > MOST_LOST * len(start):
+        raise TwinError(f"{lost} of {len(start)} walkers got lost in the mesh", "mesh the geometry anew, or finer")
+    walker = events[:, 0].astype(int)
+    places = Places(events[:, 3].astype(np.int64), events[:, 4:8], start.time[walker] + direction * events[:, 8])
+    crossings = Crossings(walker, events[:, 1].astype(int), events[:, 2], places, events[:, 8])
+    samples, taken, last = (np.concatenate([part[k] for part in parts])[order] for k in (5, 6, 7))
+    end = Places(last[:, 0].astype(np.int64), last[:, 1:], start.time + direction * duration)
+    return Walks(ended, duration, steps, end, crossings, samples, taken)

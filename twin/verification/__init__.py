@@ -8,6 +8,8 @@ from typing import Any
 from twin.check import Check
 from twin.crystal.verification import checks as crystal
 
+Watch = Callable[[str], None]
+
 
 def _flow() -> list[Check]:
     from twin.verification import benchmarks, unsteady
@@ -28,17 +30,23 @@ def _mixing() -> list[Check]:
     return checks()
 
 
-def _bench_flow() -> list[dict[str, Any]]:
+def _bench_flow(everything: bool, watch: Watch) -> list[dict[str, Any]]:
     from twin.verification.bench import flow
 
-    return flow()
+    return flow(everything, watch)
+
+
+def _bench_mixing(everything: bool, watch: Watch) -> list[dict[str, Any]]:
+    from twin.verification.bench_mixing import mixing
+
+    return mixing(everything, watch)
 
 
 #: By name, so that the lab half can verify its own without dolfinx.
 CHECKS: dict[str, Callable[[], list[Check]]] = {"flow": _flow, "mixing": _mixing, "crystal": crystal}
 #: Those that take minutes.
 HEAVY: dict[str, Callable[[], list[Check]]] = {"flow": _flow_heavy}
-BENCHES: dict[str, Callable[[], list[dict[str, Any]]]] = {"flow": _bench_flow}
+BENCHES: dict[str, Callable[[bool, Watch], list[dict[str, Any]]]] = {"flow": _bench_flow, "mixing": _bench_mixing}
 
 
 def run_checks(name: str, heavy: bool = False) -> list[Check]:
@@ -47,9 +55,9 @@ def run_checks(name: str, heavy: bool = False) -> list[Check]:
     return [*rows, *HEAVY[name]()] if heavy and name in HEAVY else rows
 
 
-def run_bench(name: str) -> list[dict[str, Any]]:
-    """The rows of one benchmark: `what`, `ratio`, `seconds`."""
-    return BENCHES[name]()
+def run_bench(name: str, everything: bool = False, watch: Watch = lambda line: None) -> list[dict[str, Any]]:
+    """The rows of one benchmark: `what`, `ratio`, `seconds` and more; `everything` adds what takes much longer."""
+    return BENCHES[name](everything, watch)
 
 
 __all__ = ["BENCHES", "CHECKS", "Check", "run_bench", "run_checks"]

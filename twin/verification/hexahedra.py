@@ -7,7 +7,9 @@ in bores; the outlet runs along +z, the arms lie at ±30° about −z in the pla
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -126,45 +128,76 @@ def _quads(index: Ints) -> Ints:
     return np.stack([index[:-1, :-1], index[1:, :-1], index[1:, 1:], index[:-1, 1:]], axis=-1).reshape(-1, 4)
 
 
-def axial_nodes(length: float, cells_across: int) -> Floats:
-    """Distances from the origin of the layers of a pipe, in bores: even where the bores meet, longer further out."""
+def axial_nodes(length: float, cells_across: int, planes: Sequence[float] = ()) -> Floats:
+    """Distances from the origin of the layers of a pipe, in bores: even where the bores meet, longer further out.
+
+    There is one at each of the `planes`, which ascend and lie within the pipe.
+    """
     fine = _AXIAL / cells_across
     at = np.linspace(0.0, length, 2001)
     size = fine * (1 + (_STRETCH - 1) * np.clip((at - _FINE_BORES) / (OUTLET_BORES - _FINE_BORES), 0, 1))
     count = np.concatenate([[0.0], np.cumsum(np.diff(at) * 0.5 * (1 / size[1:] + 1 / size[:-1]))])
-    return np.interp(np.linspace(0.0, count[-1], round(count[-1]) + 1), count, at)
+    ends = np.interp([0.0, *planes, length], at, count)
+    layers = [np.linspace(a, b, max(1, round(b - a)) + 1)[:-1] for a, b in pairwise(ends)]
+    return np.interp(np.concatenate([*layers, ends[-1:]]), count, at)
 
 
-def mesh_half_junction(cells_across: int) -> HexMesh:
-    """The half junction with this many cells along each bore's diameter (a multiple of four)."""
+def mesh_half_junction(cells_across: int, planes: Sequence[float] = ()) -> HexMesh:
+    """The half junction with this many cells along each bore's diameter (a multiple of four).
+
+    `planes` are distances in bores, ascending and from 0.5 to the outlet's end, at which faces lie flat across it.
+    """
     section = half_disc(cells_across)
     sin, cos = np.sin(HALF_ANGLE), np.cos(HALF_ANGLE)
     # The mitre plane stands at (180° − 30°)/2 to the axes of an arm and the outlet, and at 30° to those of two arms.
     outer, inner = np.tan(HALF_ANGLE / 2), 1 / np.tan(HALF_ANGLE)
-    outlet, arm = axial_nodes(OUTLET_BORES, cells_across), axial_nodes(ARM_BORES, cells_across)
+    inside = [plane for plane in planes if plane < OUTLET_BORES - _SAME]
+    outlet, arm = axial_nodes(OUTLET_BORES, cells_across, inside), axial_nodes(ARM_BORES, cells_across)
+    sheared = min([_SHEARED_BORES, *inside])
     pipes = [
-        _sweep(section, outlet, np.array([0, 0, 1.0]), np.array([1.0, 0, 0]), (outer, outer)),
-        _sweep(section, arm, np.array([-sin, 0, -cos]), np.array([cos, 0, -sin]), (outer, inner)),
-        _sweep(section, arm, np.array([sin, 0, -cos]), np.array([-cos, 0, -sin]), (outer, inner)),
+        sweep(section, outlet, np.array([0, 0, 1.0]), np.array([1.0, 0, 0]), (outer, outer), sheared),
+        sweep(section, arm, np.array([-sin, 0, -cos]), np.array([cos, 0, -sin]), (outer, inner)),
+        sweep(section, arm, np.array([sin, 0, -cos]), np.array([-cos, 0, -sin]), (outer, inner)),
     ]
     starts = np.cumsum([0] + [len(points) for points, _ in pipes])
     points = np.concatenate([points for points, _ in pipes])
     hexes = np.concatenate([hexes + start for (_, hexes), start in zip(pipes, starts, strict=False)])
     points, hexes = _joined(points, hexes)
-    faces = _faces(points, _right_handed(points, hexes))
-    return HexMesh(points, *faces, section, outlet, float(arm[-1] - arm[-2]))
+    return hex_mesh(points, hexes, _patch_of, section, outlet, float(arm[-1] - arm[-2]))
 
 
-def _sweep(
-    section: Section, layers: Floats, along: Floats, across: Floats, slopes: tuple[float, float]
+def hex_mesh(
+    points: Floats,
+    hexes: Ints,
+    patch_of: Callable[[Floats, Ints], Ints],
+    section: Section,
+    outlet_layers: Floats,
+    inlet_layer: float,
+) -> HexMesh:
+    """The mesh of hexahedra (c, 8), a quad of nodes and the one over it each.
+
+    `patch_of` gives the place in `PATCHES` of each of the faces (k, 4) at the boundary; the rest as in `HexMesh`.
+    """
+    faces = _faces(points, _right_handed(points, hexes), patch_of)
+    return HexMesh(points, *faces, section, outlet_layers, inlet_layer)
+
+
+def sweep(
+    section: Section,
+    layers: Floats,
+    along: Floats,
+    across: Floats,
+    slopes: tuple[float, float],
+    sheared_bores: float = _SHEARED_BORES,
 ) -> tuple[Floats, Ints]:
-    """A half pipe: the section at every layer, sheared onto the mitre planes near the origin.
+    """Points and hexahedra of a half pipe: the section at every layer, sheared onto the mitre planes near the origin.
 
-    `slopes` are the mitres' rise along the axis per distance across it, on the side of −across and of +across.
+    `slopes` are the mitres' rise along the axis per distance across it, on the side of −across and of +across; from
+    `sheared_bores` on, the layers are plane.
     """
     distance = section.nodes[:, 0]
     mitre = np.abs(distance) * np.where(distance < 0, *slopes)
-    fade = np.maximum(0.0, 1 - layers / _SHEARED_BORES)[:, None]
+    fade = np.maximum(0.0, 1 - layers / sheared_bores)[:, None]
     axial = layers[:, None] + fade * mitre
     points = axial[..., None] * along + distance[:, None] * across + section.nodes[:, 1, None] * np.array([0, 1.0, 0])
     count = len(section.nodes)
@@ -192,7 +225,9 @@ def _right_handed(points: Floats, hexes: Ints) -> Ints:
     return np.where((sign < 0)[:, None], hexes[:, [3, 2, 1, 0, 7, 6, 5, 4]], hexes)
 
 
-def _faces(points: Floats, hexes: Ints) -> tuple[Ints, Ints, Ints, dict[str, tuple[int, int]]]:
+def _faces(
+    points: Floats, hexes: Ints, patch_of: Callable[[Floats, Ints], Ints]
+) -> tuple[Ints, Ints, Ints, dict[str, tuple[int, int]]]:
     """Faces, owner, neighbour and patches of the hexahedra, in OpenFOAM's order."""
     outward = np.array([[0, 3, 2, 1], [4, 5, 6, 7], [0, 1, 5, 4], [1, 2, 6, 5], [2, 3, 7, 6], [3, 0, 4, 7]])
     faces = hexes[:, outward].reshape(-1, 4)
@@ -208,7 +243,7 @@ def _faces(points: Floats, hexes: Ints) -> tuple[Ints, Ints, Ints, dict[str, tup
     upper = np.lexsort((cell[second], cell[first]))
     first, second = first[upper], second[upper]
     boundary = np.flatnonzero(single)
-    groups = _patch_of(points, faces[boundary])
+    groups = patch_of(points, faces[boundary])
     patches, ordered, start = {}, [first], len(first)
     for number, name in enumerate(PATCHES):
         members = boundary[groups == number]

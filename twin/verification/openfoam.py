@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
@@ -32,6 +32,7 @@ MOST_ITERATIONS = 4000
 TOLERANCE = 1e-5
 SAMPLE_DISTANCE = OUTLET_BORES - 0.1
 _RINGS, _SPOKES, _OUTERMOST = 12, 12, 0.48
+_LOOKS_S = 0.05  # between looks at the memory of a program that runs
 
 _HEADER = """FoamFile
 {{
@@ -167,16 +168,16 @@ def run_openfoam(
     `points` (k, 3) in bores are where the velocity is wanted, `sample_points()` by default. Raises TwinError where
     OpenFOAM is missing, fails, or takes longer than `patience_s`.
     """
-    tools = _Tools(folder, ranks, environment(), time.perf_counter() + patience_s)
+    tools = Tools(folder, ranks, environment(), time.perf_counter() + patience_s)
     began = time.perf_counter()
     mesh = mesh_half_junction(cells_across)
     write_case(folder, mesh, reynolds, precursor_share, ranks)
     if ranks > 1:
         tools.run("decomposePar")
-    meshed, used = time.perf_counter(), _children_seconds()
+    meshed, used = time.perf_counter(), children_seconds()
     tools.run_parallel("potentialFoam")
     log = tools.run_parallel("simpleFoam")
-    seconds, used = time.perf_counter() - meshed, _children_seconds() - used
+    seconds, used = time.perf_counter() - meshed, children_seconds() - used
     if ranks > 1:
         tools.run("reconstructPar")
     text = log.read_text(encoding="utf-8", errors="replace")
@@ -188,7 +189,7 @@ def run_openfoam(
         pressure_drop=pressure_drop(folder, mesh, reynolds, precursor_share),
         outlet_velocity=outlet_velocity(folder, mesh, sample_points() if points is None else points),
         converged="SIMPLE solution converged" in text,
-        iterations=int(_last(folder).name),
+        iterations=int(last_time(folder).name),
         residuals={name: float(value) for name, value in re.findall(r"for (\w+), Initial residual = (\S+),", text)},
         version=version.group(1) if version else "unknown",
         log=log,
@@ -196,7 +197,7 @@ def run_openfoam(
     )
 
 
-def _children_seconds() -> float:
+def children_seconds() -> float:
     """The processor time of the programs that this one has started and that have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
@@ -209,16 +210,16 @@ def write_case(folder: Path, mesh: HexMesh, reynolds: float, precursor_share: fl
     """Writes a simpleFoam case in our units: density 1, mean velocity of the outlet 1, bore 1, viscosity 1/Re."""
     _write_mesh(folder / "constant" / "polyMesh", mesh)
     system, constant = folder / "system", folder / "constant"
-    _write(system / "controlDict", _CONTROL.format(iterations=MOST_ITERATIONS))
-    _write(system / "fvSchemes", _SCHEMES)
-    _write(system / "fvSolution", _SOLUTION.format(tolerance=TOLERANCE))
+    write_file(system / "controlDict", _CONTROL.format(iterations=MOST_ITERATIONS))
+    write_file(system / "fvSchemes", _SCHEMES)
+    write_file(system / "fvSolution", _SOLUTION.format(tolerance=TOLERANCE))
     # The parts get equal numbers of cells by their height: one plane across the outlet is all that ranks share.
     cut = f"numberOfSubdomains {ranks};\nmethod simple;\nsimpleCoeffs {{ n (1 1 {ranks}); delta 0.001; }}\n"
-    _write(system / "decomposeParDict", cut)
-    _write(constant / "transportProperties", f"transportModel Newtonian;\nnu {1 / reynolds:.15g};\n")
-    _write(constant / "turbulenceProperties", "simulationType laminar;\n")
-    _write(folder / "0" / "p", _pressure_field(), kind="volScalarField")
-    _write(folder / "0" / "U", _velocity_field(mesh, precursor_share), kind="volVectorField")
+    write_file(system / "decomposeParDict", cut)
+    write_file(constant / "transportProperties", f"transportModel Newtonian;\nnu {1 / reynolds:.15g};\n")
+    write_file(constant / "turbulenceProperties", "simulationType laminar;\n")
+    write_file(folder / "0" / "p", _pressure_field(), kind="volScalarField")
+    write_file(folder / "0" / "U", _velocity_field(mesh, precursor_share), kind="volVectorField")
 
 
 def inlet_velocity(mesh: HexMesh, name: str, share: float) -> Floats:
@@ -236,7 +237,7 @@ def inlet_velocity(mesh: HexMesh, name: str, share: float) -> Floats:
 def _pressure_field() -> str:
     patches = dict.fromkeys(("antisolvent", "precursor", "wall"), "type zeroGradient;")
     patches |= {"outlet": "type fixedValue; value uniform 0;", "symmetry": "type symmetryPlane;"}
-    return f"dimensions [0 2 -2 0 0 0 0];\ninternalField uniform 0;\n{_boundary_field(patches)}"
+    return f"dimensions [0 2 -2 0 0 0 0];\ninternalField uniform 0;\n{boundary_field(patches)}"
 
 
 def _velocity_field(mesh: HexMesh, precursor_share: float) -> str:
@@ -249,10 +250,11 @@ def _velocity_field(mesh: HexMesh, precursor_share: float) -> str:
         "symmetry": "type symmetryPlane;",
         "wall": "type noSlip;",
     }
-    return f"dimensions [0 1 -1 0 0 0 0];\ninternalField uniform (0 0 0);\n{_boundary_field(patches)}"
+    return f"dimensions [0 1 -1 0 0 0 0];\ninternalField uniform (0 0 0);\n{boundary_field(patches)}"
 
 
-def _boundary_field(patches: Mapping[str, str]) -> str:
+def boundary_field(patches: Mapping[str, str]) -> str:
+    """The boundary conditions of a field, by patch."""
     return "boundaryField\n{\n" + "".join(f"{name} {{ {text} }}\n" for name, text in patches.items()) + "}\n"
 
 
@@ -271,10 +273,11 @@ def _write_mesh(folder: Path, mesh: HexMesh) -> None:
 
 
 def _write_list(file: Path, kind: str, entries: list[str], note: str = "") -> None:
-    _write(file, "\n".join([str(len(entries)), "(", *entries, ")", ""]), kind, note)
+    write_file(file, "\n".join([str(len(entries)), "(", *entries, ")", ""]), kind, note)
 
 
-def _write(file: Path, text: str, kind: str = "dictionary", note: str = "") -> None:
+def write_file(file: Path, text: str, kind: str = "dictionary", note: str = "") -> None:
+    """Writes a file of OpenFOAM's with its header, and the folders that it needs."""
     file.parent.mkdir(parents=True, exist_ok=True)
     header = _HEADER.format(kind=kind, name=file.name, note=note and f"\n    {note}")
     file.write_text(header + text, encoding="ascii")
@@ -288,13 +291,17 @@ def _vectors(values: Floats) -> str:
 
 
 @dataclass(frozen=True)
-class _Tools:
-    """Runs OpenFOAM's programs in a case, each with a log of its own there, until a point of `time.perf_counter`."""
+class Tools:
+    """Runs OpenFOAM's programs in a case, each with a log of its own there, until a point of `time.perf_counter`.
+
+    `peaks` gets the most memory in GiB that each held, by the name of its log; of several ranks, mpirun's own.
+    """
 
     folder: Path
     ranks: int
     environment: dict[str, str]
     deadline: float
+    peaks: dict[str, float] = field(default_factory=dict)
 
     def run(self, *command: str, name: str = "") -> Path:
         """Runs a program of OpenFOAM; returns its log. Raises TwinError if it fails or takes too long."""
@@ -302,7 +309,7 @@ class _Tools:
         log = self.folder / f"log.{name}"
         try:
             with log.open("wb") as out:
-                status = self._wait(command, out)
+                status, self.peaks[name] = self._wait(command, out)
         except subprocess.TimeoutExpired:
             raise TwinError(f"OpenFOAM's {name} took too long", "compare on a coarser mesh") from None
         except FileNotFoundError:
@@ -312,14 +319,26 @@ class _Tools:
             raise TwinError(f"OpenFOAM's {name} failed", tail)
         return log
 
-    def _wait(self, command: tuple[str, ...], out: BinaryIO) -> int:
+    def _wait(self, command: tuple[str, ...], out: BinaryIO) -> tuple[int, float]:
+        """The exit status and the peak of the memory in GiB."""
         with subprocess.Popen(
             command, cwd=self.folder, env=self.environment, stdin=subprocess.DEVNULL, stdout=out, stderr=out
         ) as process:
             try:
-                return process.wait(max(1.0, self.deadline - time.perf_counter()))
+                return self._watch(process)
             finally:
                 process.terminate()  # not kill: mpirun then still ends its ranks
+
+    def _watch(self, process: subprocess.Popen[bytes]) -> tuple[int, float]:
+        patience, peak = time.perf_counter() + max(1.0, self.deadline - time.perf_counter()), 0.0
+        while True:
+            # The kernel keeps the peak, but forgets it with the process; and what Python sums up has no peaks of one.
+            peak = max(peak, _peak_gib(process.pid))
+            try:
+                return process.wait(_LOOKS_S), peak
+            except subprocess.TimeoutExpired:
+                if time.perf_counter() > patience:
+                    raise
 
     def run_parallel(self, name: str) -> Path:
         """Runs a solver on all ranks."""
@@ -328,12 +347,21 @@ class _Tools:
         return self.run("mpirun", "-n", str(self.ranks), name, "-parallel", name=name)
 
 
+def _peak_gib(process: int) -> float:
+    """The most memory that a running process has held, in GiB; 0 where the kernel does not tell."""
+    try:
+        found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{process}/status").read_text(encoding="ascii"))
+    except OSError:
+        return 0.0
+    return int(found.group(1)) / 2**20 if found else 0.0
+
+
 def pressure_drop(folder: Path, mesh: HexMesh, reynolds: float, precursor_share: float) -> float:
     """Mean pressure of the antisolvent's inlet over that of the outlet, in ρU²."""
     faces = mesh.patch_faces("antisolvent")
     start, count = mesh.patches["antisolvent"]
     cells = mesh.owner[start : start + count]
-    behind = read_field(_last(folder) / "p")[cells, 0]
+    behind = read_field(last_time(folder) / "p")[cells, 0]
     # The boundary condition leaves the first cell's pressure on the inlet. The developed flow's gradient leads on.
     onwards = 32 / reynolds * (1 - precursor_share) * mesh.inlet_layer / 2
     return float(np.average(behind, weights=np.linalg.norm(area_vectors(mesh.points, faces), axis=1))) + onwards
@@ -347,7 +375,7 @@ def outlet_velocity(folder: Path, mesh: HexMesh, points: Floats) -> Floats:
     middle = (mesh.outlet_layers[1:] + mesh.outlet_layers[:-1]) / 2
     upper = int(np.clip(np.searchsorted(middle, points[0, 2]), 1, len(middle) - 1))
     quads = mesh.section.quads
-    layers = read_field(_last(folder) / "U")[: len(middle) * len(quads)].reshape(len(middle), len(quads), 3)
+    layers = read_field(last_time(folder) / "U")[: len(middle) * len(quads)].reshape(len(middle), len(quads), 3)
     share = (points[0, 2] - middle[upper - 1]) / (middle[upper] - middle[upper - 1])
     inside = (1 - share) * layers[upper - 1] + share * layers[upper]
     centre = mesh.section.nodes[quads].mean(axis=1)
@@ -369,7 +397,7 @@ def read_field(file: Path) -> Floats:
     return np.array(body.split(), dtype=float).reshape(count, 3 if kind == "vector" else 1)
 
 
-def _last(folder: Path) -> Path:
+def last_time(folder: Path) -> Path:
     """The folder of the last iterate. Raises TwinError where there is none but the start."""
     written = [at for at in folder.iterdir() if at.name.isdigit() and at.name != "0"]
     if not written:

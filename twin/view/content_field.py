@@ -7,11 +7,12 @@ from typing import Any
 
 from twin.case import Case
 from twin.estimate import Estimate
-from twin.junction import find_connector
+from twin.junction import bore_m, find_connector
+from twin.mixing.indices import QUOTABLE
 from twin.units import to_ml_per_h, to_mm
-from twin.view.plots import QUOTABLE, pressure_drops
+from twin.view.plots import pressure_drops
 from twin.view.stages import PointState
-from twin.view.words import STATES, band_text, number, value_text
+from twin.view.words import STATES, band_text, number, span, value_text, with_error
 
 Table = dict[str, Any]
 
@@ -72,7 +73,7 @@ def flow_section(states: Sequence[PointState]) -> dict[str, Any]:
             rows.append([*head, *[""] * 6])
             continue
         flow, drops = record["flow"], pressure_drops(record)
-        closure = max(abs(plane["flux_error"]) for plane in record["mixing"]["planes"])
+        closure = max(abs(plane["flux_error"]) for plane in record["mixing"]["grid"]["planes"])
         rows.append([
             *head, *(estimate_cell(drops[role], "pressure_drop_pa") if role in drops else "" for role in _ARMS),
             number(flow["residual"]), number(flow["divergence"]), number(closure),
@@ -95,38 +96,111 @@ def _reason(state: PointState) -> str:
     return str(state.record.get("reason") or STATES.get(state.state, ""))
 
 
-def mixing_section(states: Sequence[PointState]) -> dict[str, Any] | None:
-    """The bounds of mixing, and what they rest on; None where no point is solved."""
+def mixing_section(case: Case, states: Sequence[PointState]) -> dict[str, Any] | None:
+    """What random walkers say of mixing, and how far the grid can be quoted; None where no point is solved."""
     solved = [state for state in states if state.solved]
     if not solved:
         return None
     rows = []
     for state in solved:
         mixing = state.record["mixing"]
-        ratios = [plane["numerical_diffusion"] for plane in mixing["planes"]]
+        grid = mixing["grid"]
+        ratios = [plane["numerical_diffusion"] for plane in grid["planes"]]
         tau, index = Estimate.from_dict(mixing["time"]), Estimate.from_dict(mixing["index_outlet"])
-        reach = [number(mixing[end]) if end in mixing else "" for end in ("lowest", "highest")]
         rows.append([
-            state.name, {"value": band_text(tau, "mixing_time_s"), "band": "", "label": tau.label},
-            {"value": band_text(index, "mixing_index"), "band": "", "label": index.label},
-            f"{number(min(ratios))} … {number(max(ratios))}", " … ".join(reach) if all(reach) else "",
+            state.name, estimate_cell(tau, "mixing_time_s"), estimate_cell(index, "mixing_index"),
+            f"{mixing['planes'][-1]['index_error']:.2g}", number(grid["planes"][-1]["index"]),
+            f"{number(min(ratios))} … {number(max(ratios))}", f"{number(grid['lowest'])} … {number(grid['highest'])}",
         ])
-    columns = ["point", "mixing time τ between", "M at the end of the mesh between", "D_num/D_m down the outlet",
-               "computed share, exact 0 … 1"]
-    return {"table": table("Mixing: both bounds", columns, rows), **mixing_facts(solved)}
+    columns = ["point", "mixing time τ", "M at the end of the mesh", "of it, standard error of the walkers",
+               "grid: M at most", "grid: D_num/D_m down the outlet", "grid: computed share, exact 0 … 1"]
+    return {
+        "table": table("Mixing at every point", columns, rows), "species": species_table(case, solved),
+        "residence": residence_table(solved), "exposure": exposure_table(solved), **mixing_facts(solved),
+    }
+
+
+def species_table(case: Case, solved: Sequence[PointState]) -> Table:
+    """How far every species mixes, and how thin the layers are where it does."""
+    bore = bore_m(case)
+    rows = []
+    for state in solved:
+        for name, one in state.record["mixing"]["species"].items():
+            last, length, layers = one["planes"][-1], one.get("length_bores"), one["striations"]
+            error = 0.0 if length is None else length * one["log_error"]
+            thinnest = min(layers, key=lambda layer: layer["thickness"], default=None)
+            rows.append([
+                state.name, name, number(one["peclet"]), with_error(last["index"], last["index_error"]),
+                with_error(length, error) if length is not None else "too long to measure",
+                with_error(to_mm(length * bore), to_mm(error * bore)) if length is not None else "",
+                with_error(1e6 * bore * thinnest["thickness"], 1e6 * bore * thinnest["error"]) if thinnest else "",
+                f"{number(to_mm(bore) * thinnest['bores'])}" if thinnest else "",
+            ])
+    columns = ["point", "species", "Péclet number", "M at the end of the mesh", "mixing length, bores",
+               "mixing length, mm", "thinnest striations, µm", "there, z in mm"]
+    return table("Species, ± standard error", columns, rows)
+
+
+def residence_table(solved: Sequence[PointState]) -> Table:
+    """How long either stream stays in the mesh."""
+    rows = []
+    for state in solved:
+        row: list[Any] = [state.name]
+        for role in _ARMS:
+            one = state.record["mixing"]["residence"][role]
+            ends = [number(1e3 * one["quantiles"][end]) for end in (0, -1)]
+            median = one["quantiles"][len(one["quantiles"]) // 2]
+            row += [with_error(1e3 * one["mean"], 1e3 * one["mean_error"]), number(1e3 * median), " … ".join(ends)]
+        rows.append(row)
+    columns = ["point", *(f"{role}: {words}" for role in _ARMS for words in ("mean ± error", "median", "5 to 95 %"))]
+    return table("Residence time in the mesh, ms", columns, rows)
+
+
+def exposure_table(solved: Sequence[PointState]) -> Table:
+    """How soon the precursor meets antisolvent, and how much of it does within the mesh."""
+    shares: list[float] = sorted({
+        one["antisolvent"] for state in solved for one in state.record["mixing"]["exposure"]["times"]
+    })
+    rows = []
+    for state in solved:
+        exposure = state.record["mixing"]["exposure"]
+        times = {one["antisolvent"]: one for one in exposure["times"]}
+        rows.append([state.name, *(_exposed(times.get(share)) for share in shares), str(exposure["elements"])])
+    columns = ["point", *(f"{100 * share:g} % antisolvent" for share in shares), "elements followed"]
+    caption = "Time until fluid of the precursor meets antisolvent: median; 5 to 95 % of it; how much does in the mesh"
+    return table(caption, columns, rows)
+
+
+def _exposed(one: dict[str, Any] | None) -> dict[str, str] | str:
+    """A cell with median and range in ms, open where too few elements get there."""
+    if one is None:
+        return ""
+    quantiles, reached = one["quantiles"], f"{number(100 * one['reached'])} % do"
+    low, median, high = (quantiles[place] for place in (0, len(quantiles) // 2, -1))
+    value = f"{number(1e3 * median)} ms" if median is not None else "half do not"
+    if low is None:
+        return {"value": value, "band": reached, "label": ""}
+    end = f"{number(1e3 * high)} ms" if high is not None else "beyond the mesh"
+    return {"value": value, "band": f"{number(1e3 * low)} … {end}; {reached}", "label": ""}
 
 
 def mixing_facts(solved: Sequence[PointState]) -> dict[str, Any]:
-    """How far the mixing index can be quoted, in numbers."""
-    planes = [plane for state in solved for plane in state.record["mixing"]["planes"]]
+    """What the mixing numbers rest on, in numbers."""
+    mixings = [state.record["mixing"] for state in solved]
+    planes = [plane for mixing in mixings for plane in mixing["grid"]["planes"]]
     ratios = [plane["numerical_diffusion"] for plane in planes]
     quotable = sum(ratio <= QUOTABLE for ratio in ratios)
-    ends = [state.record["mixing"] for state in solved if "lowest" in state.record["mixing"]]
+    counts = sorted({mixing["walkers"] for mixing in mixings})
     return {
         "planes": len(planes),
         "quotable": quotable,
         "limit": f"{QUOTABLE:g}", "few": f"{quotable} of {len(planes)}" if quotable else f"none of {len(planes)}",
-        "ratios": f"{number(min(ratios))} to {number(max(ratios))}",
-        "lowest": number(min(mixing["lowest"] for mixing in ends)) if ends else "",
-        "highest": number(max(mixing["highest"] for mixing in ends)) if ends else "",
+        "ratios": span(ratios),
+        "lowest": number(min(mixing["grid"]["lowest"] for mixing in mixings)),
+        "highest": number(max(mixing["grid"]["highest"] for mixing in mixings)),
+        "walkers": " or ".join(str(count) for count in counts),
+        "index": span([mixing["index_outlet"]["value"] for mixing in mixings]),
+        "time": f"{span([1e3 * mixing['time']['value'] for mixing in mixings])} ms",
+        "index_error": f"{max(mixing['planes'][-1]['index_error'] for mixing in mixings):.1g}",
+        "mesh_error": f"{max(mixing['mesh_error'] for mixing in mixings):g}",
     }

@@ -24,7 +24,7 @@ from twin.provenance import now
 from twin.units import to_ml_per_h
 from twin.view.rigrun import RigRun
 from twin.view.stages import PointState, point_states
-from twin.view.words import LIGANDS, band_text, moment, number, quantity, readable, value_text, without_folders
+from twin.view.words import LIGANDS, band_text, banded, moment, number, quantity, readable, value_text, without_folders
 
 HOST = "127.0.0.1"
 _LINES = 12
@@ -155,8 +155,8 @@ def _point(one: PointState) -> dict[str, Any]:
         mixing = one.record["mixing"]
         tau, index = Estimate.from_dict(mixing["time"]), Estimate.from_dict(mixing["index_outlet"])
         row |= {
-            "reynolds": number(one.record["groups"]["reynolds"]), "time": band_text(tau, "mixing_time_s"),
-            "index": band_text(index, "mixing_index"), "label": tau.label,
+            "reynolds": number(one.record["groups"]["reynolds"]), "time": banded(tau, "mixing_time_s"),
+            "index": banded(index, "mixing_index"), "label": tau.label,
             "seconds": number(one.record.get("seconds", {}).get("all", 0.0)),
         }
     return row

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ from matplotlib.figure import Figure
 from twin.case import Case
 from twin.estimate import Estimate
 from twin.junction import bore_m
+from twin.mixing.indices import QUOTABLE
 from twin.operating import OperatingPoint
 from twin.surrogate import Surrogate, Target
 from twin.units import to_ml_per_h, to_mm
@@ -21,8 +21,8 @@ from twin.view.palette import ANTISOLVENT, BAND, INK, PRECURSOR, QUIET, WARN
 from twin.view.stages import PointState
 from twin.view.words import number
 
-#: Above this ratio of numerical to physical diffusion a mixing index is the scheme's, not the reactor's.
-QUOTABLE = 0.2
+#: Standard errors to either side of a value: 90 %.
+_SIGMAS = 1.645
 _COLUMNS = 6
 _CURVE = 41
 
@@ -36,7 +36,7 @@ def solved_records(states: Sequence[PointState]) -> Solved:
 
 @styled
 def mixing_along(case: Case, records: Solved) -> Figure:
-    """M down the outlet between its two bounds: a panel for each point, a row or more for each line of a sweep."""
+    """M down the outlet, and the grid's bound: a panel for each point, a row or more for each line of a sweep."""
     rows = [row for line in sweep_lines(case) for row in _rows(line, records)]
     columns = max((len(points) for _, points in rows), default=1)
     figure, axes = chart(max(len(rows), 1), columns, 11.0, 1.0 + 1.9 * max(len(rows), 1), sharex=True, sharey=True)
@@ -45,16 +45,16 @@ def mixing_along(case: Case, records: Solved) -> Figure:
         for panel, point in zip(panels, points, strict=False):
             _mixing_panel(panel, records[point.name], bore)
             flow = to_ml_per_h(getattr(point, f"{line.role}_m3_s"))
-            panel.set_title(f"{line.role} {flow:g} mL/h", fontsize=8.5)
+            panel.set_title(f"{line.role} {flow:g} mL/h", fontsize=8)
         panels[0].set_ylabel(f"mixing index M\n({line.title})")
         for panel in panels[len(points):]:
             panel.set_visible(False)
     for panel in axes[-1]:
         panel.set_xlabel("z, mm")
     legend(figure, [
-        ("upper bound: with the scheme's own diffusion", {"color": PRECURSOR}),
-        ("lower bound: molecular diffusion of the computed field alone", {"color": ANTISOLVENT}),
-        ("between the bounds", {"facecolor": BAND}),
+        ("random walkers, with their statistical error", {"color": PRECURSOR, "marker": "o", "markersize": 3}),
+        ("band: with the error of the flow's mesh", {"facecolor": BAND}),
+        ("grid: upper bound", {"color": QUIET, "linewidth": 0.9}),
     ])
     return figure
 
@@ -65,20 +65,23 @@ def _rows(line: Line, records: Solved) -> list[tuple[Line, list[OperatingPoint]]
 
 
 def _mixing_panel(panel: Axes, record: dict[str, Any], bore_mm: float) -> None:
-    planes = record["mixing"]["planes"]
-    z = [0.0, *(plane["bores"] * bore_mm for plane in planes)]
-    high = [0.0, *(plane["index"] for plane in planes)]
-    low = [0.0, *(1 - math.sqrt(min(max(plane["segregation_physical"], 0.0), 1.0)) for plane in planes)]
-    panel.fill_between(z, low, high, color=BAND, linewidth=0)
-    panel.plot(z, high, color=PRECURSOR, linewidth=1.5)
-    panel.plot(z, low, color=ANTISOLVENT, linewidth=1.5)
+    mixing = record["mixing"]
+    planes, grid = mixing["planes"], mixing["grid"]["planes"]
+    z = np.array([plane["bores"] for plane in planes]) * bore_mm
+    index = np.array([plane["index"] for plane in planes])
+    error = _SIGMAS * np.array([plane["index_error"] for plane in planes])
+    spread = np.hypot(error, mixing["mesh_error"])
+    panel.fill_between(z, np.clip(index - spread, 0, 1), np.clip(index + spread, 0, 1), color=BAND, linewidth=0)
+    panel.plot([plane["bores"] * bore_mm for plane in grid], [plane["index"] for plane in grid], color=QUIET,
+               linewidth=0.9)
+    panel.errorbar(z, index, yerr=error, color=PRECURSOR, linewidth=1.3, marker="o", markersize=2.2, elinewidth=1.0)
     panel.set_ylim(0, 1)
-    panel.set_xlim(0, z[-1])
+    panel.set_xlim(0, 1.02 * z[-1])
 
 
 @styled
 def mixing_time(case: Case, records: Solved, surrogate: Surrogate | None) -> Figure:
-    """The mixing time with its bracket over each line of the sweeps, and the surrogate's curve where there is one."""
+    """The mixing time with its band over each line of the sweeps, and the surrogate's curve where there is one."""
     lines = [line for line in sweep_lines(case) if any(point.name in records for point in line.points)]
     figure, (panels,) = chart(1, max(len(lines), 1), 11.0, 3.8, sharey=True)
     for line, panel in zip(lines, panels, strict=False):
@@ -97,7 +100,7 @@ def mixing_time(case: Case, records: Solved, surrogate: Surrogate | None) -> Fig
         panel.set_title(line.title)
     panels[0].set_ylabel("mixing time τ, ms")
     entries: list[tuple[str, dict[str, Any]]] = [
-        ("campaign: both bounds, and their geometric mean", {"color": INK, "marker": "o", "markersize": 4.5})
+        ("random walkers, with the band of sampling, fit and mesh", {"color": INK, "marker": "o", "markersize": 4.5})
     ]
     if surrogate is not None:
         entries += [("surrogate", {"color": PRECURSOR}), ("its band", {"facecolor": BAND})]
@@ -122,13 +125,13 @@ def _surrogate_curve(line: Line, surrogate: Surrogate, target: Target) -> list[l
 
 @styled
 def numerical_diffusion(case: Case, records: Solved) -> Figure:
-    """D_num/D_m of every point down the outlet, with the ratio above which M can't be quoted."""
+    """D_num/D_m of the grid at every point down the outlet, with the ratio above which its M can't be quoted."""
     figure, ((panel,),) = chart(1, 1, 11.0, 3.6)
     bore = to_mm(bore_m(case))
     ordered = sorted(records.values(), key=lambda record: record["groups"]["peclet"])
     largest = 1.0
     for rank, record in enumerate(ordered):
-        planes = record["mixing"]["planes"]
+        planes = record["mixing"]["grid"]["planes"]
         z = [plane["bores"] * bore for plane in planes]
         ratio = [max(plane["numerical_diffusion"], 1e-3) for plane in planes]
         largest = max(largest, *ratio)
@@ -141,7 +144,7 @@ def numerical_diffusion(case: Case, records: Solved) -> Figure:
             panel.annotate(text, (z[-1], ratio[-1]), xytext=(6, 0), color=edge, textcoords="offset points",
                            va="center", fontsize=8.5, annotation_clip=False)
     panel.axhline(QUOTABLE, color=WARN, linewidth=1.4, linestyle=(0, (5, 3)))
-    panel.annotate(f"M is the reactor's own below {QUOTABLE:g}", (0.01, QUOTABLE), xytext=(0, -5), color=WARN,
+    panel.annotate(f"the grid's M can be quoted below {QUOTABLE:g}", (0.01, QUOTABLE), xytext=(0, -5), color=WARN,
                    xycoords=("axes fraction", "data"), textcoords="offset points", va="top", fontsize=8.5)
     panel.set_yscale("log")
     panel.set_ylim(0.05, 2 * largest)

@@ -26,7 +26,7 @@ Task = dict[str, Any]
 _OFF = 1e-3
 #: Concentrations over the fully mixed one are coloured from 1/20 to 20.
 _LIMITS, _TICKS = (0.05, 20.0), [0.05, 0.2, 1.0, 5.0, 20.0]
-_CONCENTRATION = "precursor stream over its fully mixed share (1: mixed)"
+_CONCENTRATION = "precursor stream over its mixed share; smeared by the grid"
 #: Cross-sections of a picture; streamlines of each inlet, and their radius in bores.
 _DISCS = 7
 _LINES = {"antisolvent": (70, 0.008), "precursor": (120, 0.011)}

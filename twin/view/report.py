@@ -95,7 +95,7 @@ def content(sources: Sources) -> dict[str, Any]:
     parts = {
         "mesh": sources.read("mesh", lambda: content_field.mesh_section(case, quality)),
         "flow": sources.read("flow", lambda: sections.flow_part(case, results, states, surrogate)),
-        "mixing": sources.read("mixing", lambda: sections.mixing_part(case, states, surrogate)),
+        "mixing": sources.read("mixing", lambda: sections.mixing_part(case, results, states, surrogate)),
         "surrogate": sources.read("surrogate", lambda: sections.surrogate_part(surrogate)),
         "product": sources.read("product", lambda: sections.product_part(case, model)),
         "setpoint": sources.read("setpoint", lambda: sections.setpoint_part(case, results, surrogate)),
@@ -136,10 +136,16 @@ def _summary(states: list[PointState], parts: dict[str, Any]) -> list[str]:
             f" {setpoint['antisolvent']} and precursor {setpoint['precursor']}: {'; '.join(words)}."
         )
     mixing = parts["mixing"]
+    if mixing:
+        texts.append(
+            f"Random walkers, free of numerical diffusion, measure the mixing: M at the end of the mesh is"
+            f" {mixing['index']}, the mixing time {mixing['time']}. The statistical standard error of M is"
+            f" {mixing['index_error']} at most, the error by the flow's mesh ± {mixing['mesh_error']}."
+        )
     if mixing and mixing["quotable"] < mixing["planes"]:
         texts.append(
-            f"Mixing is bounded, not resolved: on this mesh, numerical diffusion is {mixing['ratios']} times the"
-            f" molecular one, and {mixing['few']} planes are below {mixing['limit']}, where the index can be quoted."
+            f"The grid's index is an upper bound: its numerical diffusion is {mixing['ratios']} times the molecular"
+            f" one, and {mixing['few']} planes are below {mixing['limit']}, where that index can be quoted."
         )
     comparison = (parts["product"] or {}).get("comparison")
     if comparison:

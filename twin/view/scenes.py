@@ -31,13 +31,14 @@ _REMEDY = "twin doctor names the rendering back end and what it lacks; everythin
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture on disk with what it shows. `point` is "" for the mesh."""
+    """A picture on disk with what it shows, and what a caption must add. `point` is "" for the mesh."""
 
     path: Path
     kind: str
     point: str
     title: str
     alt: str
+    note: str = ""
 
 
 def draw_pictures(
@@ -139,7 +140,7 @@ def _point_job(case: Case, results: Results, state: PointState, kind: str) -> tu
         velocity_m_s=speed, pressure_pa=density * speed**2, mean=point.precursor_fraction, **streams,
     )
     title, alt = _WORDS[kind]
-    return Picture(path, kind, point.name, title, f"{alt} At {at}."), task
+    return Picture(path, kind, point.name, title, f"{alt} At {at}.", _NOTES.get(kind, "")), task
 
 
 #: What each kind of picture is called, and what one sees.
@@ -151,12 +152,12 @@ _WORDS = {
     "concentration": (
         "Precursor stream in the plane of the axes",
         "The junction cut through its axes; the colour is the share of the precursor stream over its fully mixed value:"
-        " blue is antisolvent, white is mixed, orange is rich in precursor.",
+        " blue is antisolvent, white is mixed, orange is rich in precursor. Numerical diffusion smears its layers.",
     ),
     "sections": (
         "Precursor stream on cross-sections of the outlet",
         "A row of discs, sections of the outlet further and further down, seen against the flow; blue is antisolvent,"
-        " white is mixed, orange is rich in precursor.",
+        " white is mixed, orange is rich in precursor. Numerical diffusion smears its layers.",
     ),
     "streamlines": (
         "Streamlines from both inlets",
@@ -168,6 +169,9 @@ _WORDS = {
         "The junction cut through its axes; the colour is the pressure above that at the outlet.",
     ),
 }
+
+_SMEARED = "The grid's field, smeared by its numerical diffusion: real layers are thinner."
+_NOTES = {"concentration": _SMEARED, "sections": _SMEARED}
 
 
 def _task(case: Case, kind: str, source: Path, target: Path, heading: str, **more: Any) -> dict[str, Any]:

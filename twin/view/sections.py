@@ -13,11 +13,15 @@ from twin.junction import find_connector
 from twin.process import ProcessModel, compare
 from twin.surrogate import Surrogate
 from twin.view import content_field, content_lab, plots
+from twin.view.histories import compositions, histories_of
 from twin.view.product_plots import product
 from twin.view.rigrun import RigRun, rates_and_volumes
 from twin.view.scenes import Picture
 from twin.view.stages import PointState, mesh_quality
 from twin.view.words import LIGANDS, moment, without_folders
+
+#: √(φ(1 − φ)/24) at φ = ½, of the walkers sent back from each sample of a history (`twin.campaign.walks`).
+_SHARE_ERROR = 0.1
 
 
 def _plot(title: str, alt: str, svg: str, note: str = "") -> dict[str, str]:
@@ -30,7 +34,8 @@ def _data_uri(data: bytes, kind: str) -> str:
 
 def embedded(picture: Picture) -> dict[str, str]:
     """A picture with its bytes in its address."""
-    return {"title": picture.title, "alt": picture.alt, "src": _data_uri(picture.path.read_bytes(), "image/png")}
+    src = _data_uri(picture.path.read_bytes(), "image/png")
+    return {"title": picture.title, "alt": picture.alt, "note": picture.note, "src": src}
 
 
 def by_point(drawn: list[Picture]) -> dict[str, list[dict[str, str]]]:
@@ -60,32 +65,53 @@ def flow_part(
     return {**section, "figures": figure}
 
 
-def mixing_part(case: Case, states: list[PointState], surrogate: Surrogate | None) -> dict[str, Any] | None:
-    """The bounds of mixing; None where no point is solved."""
-    section = content_field.mixing_section(states)
+def mixing_part(
+    case: Case, results: Results, states: list[PointState], surrogate: Surrogate | None
+) -> dict[str, Any] | None:
+    """What walkers say of mixing, and the grid beside them; None where no point is solved."""
+    section = content_field.mixing_section(case, states)
     if section is None:
         return None
     records = plots.solved_records(states)
+    told, problems = histories_of(results, states)
+    mixed = {state.name: state.point.precursor_fraction for state in states}
     figures = [
         _plot(
-            "Mixing index down the outlet", "Panels, one for each point of the sweeps: the mixing index over the"
-            " distance down the outlet, between an upper bound that rises and a lower bound near its foot.",
-            plots.mixing_along(case, records), "A finer mesh should narrow the gap from both sides.",
+            "Mixing index down the outlet", "Panels, one for each point of the sweeps: the mixing index of the random"
+            " walkers over the distance down the outlet, with error bars in a wider band; above it, a thin line of the"
+            " grid's upper bound.",
+            plots.mixing_along(case, records),
+            "Bars: 90 % of the walkers' statistical error; band: with the error of the flow's mesh. The thin line has"
+            " the grid's own diffusion in it.",
         ),
         _plot(
-            "Mixing time over the sweeps", "The bracket of the mixing time at every point on a logarithmic axis, over"
-            " the flow that each sweep varies, with the curve of the surrogate where there is one.",
+            "Mixing time over the sweeps", "The mixing time of the random walkers with its band at every point on a"
+            " logarithmic axis, over the flow that each sweep varies, with the curve of the surrogate where there is"
+            " one.",
             plots.mixing_time(case, records, surrogate),
-            "The middle of a bracket is no better founded than any other value in it.",
+            "The band holds the walkers' statistical error, how far the planes lie off one exponential, and the error"
+            " of the flow's mesh.",
         ),
         _plot(
-            "Numerical over molecular diffusion", "The ratio of numerical to molecular diffusion of every point down"
-            " the outlet on a logarithmic axis, with a dashed line at the ratio below which the index can be quoted.",
+            "Numerical over molecular diffusion of the grid", "The grid's ratio of numerical to molecular diffusion at"
+            " every point down the outlet on a logarithmic axis, with a dashed line at the ratio below which the grid's"
+            " index can be quoted.",
             plots.numerical_diffusion(case, records),
-            "Between each plane and the one before it; grey: the other points.",
+            "Between each plane and the one before it; grey: the other points. The walkers have none.",
         ),
     ]
-    return {**section, "figures": figures}
+    if told:
+        figures.append(
+            _plot(
+                "What the precursor meets", "For the lowest and the highest flow, the share of the precursor's liquid"
+                " around fluid elements of the precursor over time on a logarithmic axis: the median over the elements"
+                " in two bands, a dashed line at the fully mixed share, and a dotted line where half have left.",
+                compositions(told, mixed),
+                "The lowest and the highest flow. An element that has left counts with the share it left with. Each"
+                f" share is known to ± {_SHARE_ERROR} at most, which widens the bands.",
+            )
+        )
+    return {**section, "figures": figures, "problems": problems}
 
 
 def surrogate_part(surrogate: Surrogate | None) -> dict[str, Any] | None:
@@ -120,7 +146,7 @@ def product_part(case: Case, model: ProcessModel | None) -> dict[str, Any] | Non
         "figures": [
             _plot(
                 "The product over the sweeps, beside the paper", alt, product(case, predictions, expected),
-                "Bands: the central 90 % of the ensemble, over its parameters, the surrogate, the bounds of mixing.",
+                "Bands: the central 90 % of the ensemble, over its parameters, the surrogate, the bands of mixing.",
             )
         ],
     }

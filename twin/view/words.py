@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -14,7 +15,7 @@ LIGANDS = {"ps": "star polymer (PS)", "oa": "OA/OAm", "": ""}
 #: What the three labels of an estimate mean.
 LABELS = {
     "calibrated": "a datum of the paper fixes it here",
-    "bounded": "a computed bracket or a datum elsewhere confines it",
+    "bounded": "computed errors, a bracket, or a datum elsewhere confine it",
     "prior-only": "no datum touches it: the band is the spread of the literature",
 }
 STATES = {
@@ -74,6 +75,22 @@ def number(value: float) -> str:
 _SUPERSCRIPT = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
 
 
+def span(values: Sequence[float]) -> str:
+    """From the least to the largest; one number where they read the same."""
+    ends = [number(min(values)), number(max(values))]
+    return ends[0] if ends[0] == ends[1] else " to ".join(ends)
+
+
+def with_error(value: float, error: float) -> str:
+    """A value and its standard error, with the decimals of the value."""
+    text = number(value)
+    if "×" in text or "\u202f" in text or not math.isfinite(error):
+        return f"{text} ± {number(error)}"
+    decimals = len(text.partition(".")[2])
+    shown = f"{error:.{decimals}f}"
+    return f"{text} ± {shown if float(shown) else f'{error:.1g}'}"
+
+
 def with_unit(text: str, unit: str) -> str:
     """A number and its unit; a share of 1 has none."""
     return f"{text} {unit}".strip()
@@ -92,6 +109,13 @@ def band_text(one: Estimate, name: str) -> str:
     shown = quantity(name)
     ends = " … ".join(number(shown.factor * end) for end in (one.low, one.high))
     return with_unit(ends, shown.unit or unit_text(one.unit))
+
+
+def banded(one: Estimate, name: str) -> str:
+    """Value and band in a line: 326 (210 … 507) ms."""
+    shown, factor = quantity(name), quantity(name).factor
+    value, low, high = (number(factor * part) for part in (one.value, one.low, one.high))
+    return with_unit(value if one.low == one.high else f"{value} ({low} … {high})", shown.unit or unit_text(one.unit))
 
 
 def flow_text(flow_m3_s: float) -> str:
