@@ -169,14 +169,14 @@ def test_without_openfoam_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_a_program_that_fails_is_told_with_its_last_words(tmp_path: Path) -> None:
-    tools = openfoam._Tools(tmp_path, 1, {"PATH": "/usr/bin:/bin"}, np.inf)
+    tools = openfoam.Tools(tmp_path, 1, {"PATH": "/usr/bin:/bin"}, np.inf)
     with pytest.raises(TwinError, match="OpenFOAM's sh failed") as caught:
         tools.run("sh", "-c", "echo no room; exit 3")
     assert "no room" in caught.value.remedy
 
 
 def test_a_program_that_hangs_is_ended(tmp_path: Path) -> None:
-    tools = openfoam._Tools(tmp_path, 1, {"PATH": "/usr/bin:/bin"}, 0.0)
+    tools = openfoam.Tools(tmp_path, 1, {"PATH": "/usr/bin:/bin"}, 0.0)
     with pytest.raises(TwinError, match="sleep took too long"):
         tools.run("sleep", "60")
 

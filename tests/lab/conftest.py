@@ -33,14 +33,14 @@ def record(antisolvent: float, precursor: float) -> dict[str, Any]:
     index = 1.0 - 0.75 * math.exp(-residence / time)
     total = point.total_m3_s * 3.6e9
     return {
-        "schema": 1, "name": point.name, "status": "steady", "reason": "",
+        "schema": 2, "name": point.name, "status": "steady", "reason": "",
         "antisolvent_m3_s": point.antisolvent_m3_s, "precursor_m3_s": point.precursor_m3_s,
         "temperature_k": point.temperature_k, "groups": {},
         "flow": {"pressure_drop_pa": {"antisolvent": 40.0 * total / 5060 + 60.0 * (total / 5060) ** 2,
                                       "precursor": 39.0 * total / 5060 + 60.0 * (total / 5060) ** 2},
                  "pressure_error": 0.03},
         "mixing": {
-            "planes": [],
+            "walkers": 5000, "planes": [], "species": {}, "mesh_error": 0.1, "grid": {"planes": []},
             "time": {"value": time, "low": time / factor, "high": time * 1.3, "unit": "s", "label": "bounded"},
             "index_outlet": {"value": index, "low": index * 0.9, "high": 1 - 0.7 * (1 - index), "unit": "",
                              "label": "bounded"},
@@ -51,7 +51,7 @@ def record(antisolvent: float, precursor: float) -> dict[str, Any]:
 
 def campaign(flows: list[tuple[float, float]] = FLOWS) -> dict[str, Any]:
     """A campaign table over some flows in mL/h."""
-    return {"schema": 1, "case": "liang2023", "level": "coarse", "points": [record(*pair) for pair in flows],
+    return {"schema": 2, "case": "liang2023", "level": "coarse", "points": [record(*pair) for pair in flows],
             "provenance": {"twin": "0", "git": "0"}}
 
 

@@ -69,7 +69,7 @@ def test_other_mistakes_are_refused(campaigns: Any, tmp_path: Path) -> None:
     with pytest.raises(Missing, match="there is no"):
         read_campaign(tmp_path / "campaign.json")
     with pytest.raises(BadInput, match="not a campaign table"):
-        read_campaign(campaigns.write(tmp_path, {"schema": 2}))
+        read_campaign(campaigns.write(tmp_path, {"schema": 1}))
     table = campaigns()
     table["points"].append(table["points"][0])
     with pytest.raises(BadInput, match="a1000-p0060 twice"):

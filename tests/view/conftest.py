@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import pyvista as pv
 
-from twin.campaign.record import point_hash
+from twin.campaign.record import SCHEMA, point_hash
 from twin.case import Case, Results, load
 from twin.junction import groups
 from twin.operating import OperatingPoint
@@ -47,7 +47,7 @@ def record(case: Case, point: OperatingPoint) -> dict[str, Any]:
     """A solved point's record as docs/formats.md describes it, the pressure drop from each arm."""
     speed = point.total_m3_s / 1.4e-6
     time = 0.085 * speed**-0.95
-    planes = [
+    grid_planes = [
         {
             "bores": float(bores), "segregation": math.exp(-0.3 * bores), "index": 1 - math.exp(-0.15 * bores),
             "segregation_physical": math.exp(-0.01 * bores), "flux_error": 1e-6, "numerical_diffusion": 20.0 + bores,
@@ -55,8 +55,9 @@ def record(case: Case, point: OperatingPoint) -> dict[str, Any]:
         }
         for bores in range(1, 11)
     ]
+    solvent, polymer = species(point.total_m3_s * 3.4e11, 0.1), species(point.total_m3_s * 2.8e13, 0.0)
     return {
-        "schema": 1, "name": point.name, "status": "steady", "reason": "",
+        "schema": SCHEMA, "name": point.name, "status": "steady", "reason": "",
         "antisolvent_m3_s": point.antisolvent_m3_s, "precursor_m3_s": point.precursor_m3_s,
         "temperature_k": point.temperature_k, "groups": groups(case, point).as_dict(),
         "flow": {
@@ -64,14 +65,53 @@ def record(case: Case, point: OperatingPoint) -> dict[str, Any]:
             "pressure_error": 0.1, "iterations": 5, "residual": 1e-9, "divergence": 1e-14,
         },
         "mixing": {
-            "planes": planes, "lowest": -0.5, "highest": 1.5,
+            "walkers": 5000, "species": {"solvent": solvent, "polymer": polymer}, "planes": solvent["planes"],
             "time": {"value": time, "low": time / 2, "high": 1.5 * time, "unit": "s", "label": "bounded"},
-            "index_outlet": {"value": 0.5, "low": 0.1, "high": 0.8, "unit": "1", "label": "bounded"},
+            "index_outlet": {"value": 0.5, "low": 0.1, "high": 0.8, "unit": "", "label": "bounded"},
+            "fit_error": 0.02, "mesh_error": 0.1,
+            "residence": {
+                role: {"mean": mean / speed, "mean_error": 0.01 * mean, "deviation": 0.5 * mean, "skewness": 3.0,
+                       "quantiles": [share * mean / speed for share in (0.6, 0.7, 0.8, 1.1, 2.0)]}
+                for role, mean in (("precursor", 0.7), ("antisolvent", 0.13))
+            },
+            "exposure": {
+                "elements": 4,
+                "times": [
+                    {"antisolvent": 0.1, "reached": 1.0, "quantiles": [0.001, 0.003, 0.009, 0.024, 0.089]},
+                    {"antisolvent": 0.5, "reached": 0.78, "quantiles": [0.009, 0.02, 0.042, 0.116, None]},
+                    {"antisolvent": 0.9, "reached": 0.0, "quantiles": [None] * 5},
+                ],
+            },
+            "grid": {"planes": grid_planes, "lowest": -0.5, "highest": 1.5},
         },
         "seconds": {"all": 12.0},
         "provenance": PROVENANCE
         | {"ranks": 2, "mesh_hash": MESH, "point_hash": point_hash(case, "coarse", point, MESH)},
     }
+
+
+def species(peclet: float, rate: float) -> dict[str, Any]:
+    """What walkers say of one species, whose index rises by `rate` over the outlet; 0 is too slow to measure."""
+    found: dict[str, Any] = {"peclet": peclet, "planes": [], "striations": []}
+    for bores in range(1, 11):
+        segregation = math.exp(-rate * bores)
+        found["planes"].append({
+            "bores": float(bores), "segregation": segregation, "error": 0.005, "index": 1 - math.sqrt(segregation),
+            "index_error": 0.003,
+        })
+    if rate:
+        found["striations"] = [{"bores": 1.5, "thickness": 0.021, "error": 0.002}]
+        found |= {"length_bores": 2 / rate, "time_s": 0.1, "log_error": 0.02}
+    return found
+
+
+def histories(path: Path) -> None:
+    """Four fluid elements: two that mix, one that stays among its own, one that is mixed from the start."""
+    time = np.tile(np.linspace(0.02, 0.2, 10), (4, 1))
+    time[1, 7:] = np.nan
+    share = np.array([np.linspace(1.0, 0.1, 10), np.linspace(1.0, 0.4, 10), np.ones(10), np.full(10, 0.5)])
+    share[np.isnan(time)] = np.nan
+    np.savez_compressed(path, time_s=time, composition=share, place=np.zeros((4, 10, 3)))
 
 
 def put(path: Path, data: Any) -> None:
@@ -89,13 +129,14 @@ def solve(case: Case, results: Results, grid: pv.UnstructuredGrid | None, **chan
     put(results.mesh / "quality.json", quality | changes)
     for point in case.points:
         put(results.point(point.name) / "record.json", record(case, point))
+        histories(results.point(point.name) / "histories.npz")
         if grid is not None:
             grid.save(results.point(point.name) / "fields.vtu")
     if grid is not None:
         bare = grid.copy()
         bare.clear_data()
         bare.save(results.mesh / "junction.vtu")
-    table = {"schema": 1, "case": case.name, "level": "coarse", "points": [record(case, p) for p in case.points]}
+    table = {"schema": 2, "case": case.name, "level": "coarse", "points": [record(case, p) for p in case.points]}
     put(results.campaign, table | {"provenance": PROVENANCE})
 
 
@@ -156,6 +197,7 @@ def make() -> Any:
 
     class Make:
         mesh_hash = MESH
+        histories = staticmethod(histories)
         solve = staticmethod(solve)
         journal = staticmethod(journal)
         put = staticmethod(put)

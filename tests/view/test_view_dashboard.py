@@ -1,6 +1,7 @@
 import http.client
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -58,7 +59,8 @@ def test_it_serves_the_state_as_json(port: int, case: Case, results: Results, ma
     assert state["campaign"]["done"] == len(state["campaign"]["points"]) == 10
     row = state["campaign"]["points"][0]
     assert (row["name"], row["antisolvent"], row["reynolds"], row["label"]) == ("a1000-p0060", "1000", "348", "bounded")
-    assert row["time"].endswith("ms") and "…" in row["time"]
+    assert re.fullmatch(r"\d+ \(\d+ … \d+\) ms", row["time"])
+    assert row["index"] == "0.500 (0.100 … 0.800)"
     assert state["setpoint"] is None and state["rig"] is None and state["solver"] is None
 
     make.journal(results, end=False)

@@ -1,4 +1,3 @@
-import math
 import xml.etree.ElementTree as ElementTree
 from typing import Any
 
@@ -11,6 +10,7 @@ from twin.case.schema import Sweep
 from twin.estimate import Estimate
 from twin.surrogate import Surrogate, fit, read_campaign
 from twin.view import figures, plots
+from twin.view.histories import compositions, histories_of, read_histories
 from twin.view.product_plots import OUTPUTS, Predictions, product
 from twin.view.rigrun import RigRun, rates_and_volumes
 from twin.view.stages import point_states
@@ -72,16 +72,46 @@ def test_a_single_point_is_enough(case: Case, records: plots.Solved) -> None:
         assert_svg(text)
 
 
-def test_the_mixing_panel_shades_between_the_two_bounds(records: plots.Solved) -> None:
+def test_the_mixing_panel_has_walkers_in_their_band_and_the_grid_above(records: plots.Solved) -> None:
     _, ((panel,),) = figures.chart(1, 1, 3, 3)
-    record = records["a5000-p0060"]
-    plots._mixing_panel(panel, record, 1.5875)
-    upper, lower = (np.asarray(line.get_ydata(), float) for line in panel.lines)
-    planes = record["mixing"]["planes"]
-    assert upper[1:] == pytest.approx([plane["index"] for plane in planes])
-    assert lower[1:] == pytest.approx([1 - math.sqrt(plane["segregation_physical"]) for plane in planes])
-    assert np.all(lower <= upper) and upper[0] == lower[0] == 0
-    assert panel.lines[0].get_xdata()[-1] == pytest.approx(10 * 1.5875)
+    mixing = records["a5000-p0060"]["mixing"]
+    plots._mixing_panel(panel, records["a5000-p0060"], 1.5875)
+    [bars] = panel.containers
+    index = np.array([plane["index"] for plane in mixing["planes"]])
+    assert np.asarray(bars.lines[0].get_ydata()) == pytest.approx(index)
+    ends = np.array(bars.lines[2][0].get_segments())[:, :, 1]
+    assert pytest.approx(np.array([index - 1.645 * 0.003, index + 1.645 * 0.003])) == ends.T
+    band = panel.collections[0].get_paths()[0].vertices[:, 1]
+    assert band.max() == pytest.approx(index[-1] + np.hypot(1.645 * 0.003, 0.1)) and band.min() == 0.0
+    grid = next(line for line in panel.lines if line is not bars.lines[0])
+    assert np.asarray(grid.get_ydata()) == pytest.approx([plane["index"] for plane in mixing["grid"]["planes"]])
+    assert np.asarray(grid.get_xdata())[-1] == pytest.approx(10 * 1.5875)
+
+
+def test_histories_start_where_elements_leave_their_own_stream(results: Results, make: Any) -> None:
+    results.folder.mkdir(parents=True)
+    make.histories(results.folder / "histories.npz")
+    found = read_histories(results.folder / "histories.npz")
+    assert found is not None
+    assert found.composition.shape == (3, len(found.time_s)), "the one among its own never leaves"
+    first, second, third = found.composition
+    assert found.inside_s == pytest.approx([0.178, 0.117, 0.18], abs=1e-3)
+    assert first[0] == pytest.approx(0.99, abs=0.01) and np.all(np.diff(first) < 0) and first[-1] < 0.12
+    assert second[-1] == pytest.approx(0.6), "what has left keeps its share"
+    assert third == pytest.approx(0.5)
+    mixed = {"a": 0.1}
+    assert_svg(compositions({"a": found}, mixed))
+    assert read_histories(results.folder / "none.npz") is None
+    np.savez(results.folder / "pure.npz", time_s=np.ones((2, 3)), composition=np.ones((2, 3)))
+    assert read_histories(results.folder / "pure.npz") is None
+
+
+def test_damaged_histories_are_said_and_the_rest_is_shown(case: Case, results: Results, make: Any) -> None:
+    make.solve(case, results, None)
+    (results.point("a1000-p0060") / "histories.npz").write_text("no archive")
+    found, problems = histories_of(results, point_states(case, "coarse", results))
+    assert list(found) == ["a5000-p0060"]
+    assert problems == ["a1000-p0060: its histories are damaged; solve the point again"]
 
 
 def test_sweeps_become_lines_along_one_flow(case: Case) -> None:

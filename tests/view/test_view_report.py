@@ -110,7 +110,7 @@ def test_it_names_no_folder_of_this_machine(page: Page, whole: Results, case: Ca
 
 
 def test_every_picture_is_there_and_described(page: Page) -> None:
-    assert len(page.images) == 1 + 3 * 5 + 7
+    assert len(page.images) == 1 + 3 * 5 + 8
     for image in page.images:
         assert len(str(image["alt"])) > 30
         kind, _, data = str(image["src"]).partition(";base64,")
@@ -131,11 +131,25 @@ def test_every_assumption_and_every_label_is_in_it(page: Page, case: Case) -> No
 
 
 def test_it_says_how_far_mixing_can_be_trusted(page: Page) -> None:
-    assert "The mixing index is bounded, not resolved." in page.words
-    assert "an upper bound on mixing" in page.words
+    assert "Random walkers measure the mixing: 5000 at each point" in page.words
+    assert "a statistical one, of at most 0.003 in M at the end of the mesh" in page.words
+    assert "± 0.1 on this mesh" in page.words
+    assert "The grid's index is only an upper bound." in page.words
     assert "none of 100 planes" in page.words
     assert "numerical diffusion is 21.0 to 30.0 times the molecular one" in page.words
+    assert page.words.count("smeared by its numerical diffusion") == 2 * 3, "the pictures of the concentration"
+    for old in ("not resolved", "both bounds", "lower bound", "bounds of mixing"):
+        assert old not in page.words
     assert "swing to −0.500 and 1.50" in page.words
+
+
+def test_species_residence_and_exposure_are_told(page: Page) -> None:
+    assert re.search(r"a5000-p0060 polymer .{5,12} 0 ± 0.003 too long to measure", page.words)
+    assert "20.0 ± 0.4 31.8 ± 0.6 33.3 ± 3.2 2.38" in page.words, "mixing length in bores and mm, striations in µm"
+    assert "9.00 ms 1.00 … 89.0 ms; 100 % do" in page.words
+    assert "42.0 ms 9.00 … beyond the mesh; 78.0 % do" in page.words
+    assert "half do not 0 % do" in page.words
+    assert "Residence time in the mesh, ms" in page.words
 
 
 def test_the_paper_is_beside_the_twin_with_verdicts(page: Page) -> None:

@@ -1,7 +1,19 @@
 import pytest
 
 from twin.estimate import Estimate
-from twin.view.words import band_text, duration, moment, number, quantity, readable, unit_text, value_text
+from twin.view.words import (
+    band_text,
+    banded,
+    duration,
+    moment,
+    number,
+    quantity,
+    readable,
+    span,
+    unit_text,
+    value_text,
+    with_error,
+)
 
 
 @pytest.mark.parametrize(
@@ -24,6 +36,15 @@ def test_an_estimate_is_shown_in_the_unit_of_people() -> None:
     assert band_text(Estimate(1.0, 1.0, 1.0, "nm", "calibrated"), "size_nm") == ""
     assert value_text(Estimate(2.0, 1.0, 3.0, "kg", "bounded"), "load_kg") == "2.00 kg"
     assert quantity("load_kg").name == "load kg"
+
+
+def test_a_band_an_error_and_a_span_in_a_line() -> None:
+    assert banded(Estimate(0.326, 0.21, 0.507, "s", "bounded"), "mixing_time_s") == "326 (210 … 507) ms"
+    assert banded(Estimate(0.5, 0.5, 0.5, "", "bounded"), "mixing_index") == "0.500"
+    assert with_error(30.595, 0.628) == "30.6 ± 0.6" and with_error(418.1, 14.2) == "418 ± 14"
+    assert with_error(0.268, 0.0051) == "0.268 ± 0.005" and with_error(0.268, 0.0002) == "0.268 ± 0.0002"
+    assert with_error(2e6, 3e4).startswith("2.0") and with_error(0.0, 0.001) == "0 ± 0.001"
+    assert span([0.2, 0.5, 0.3]) == "0.200 to 0.500" and span([0.2, 0.2001]) == "0.200"
 
 
 def test_times_units_and_constraints_in_words() -> None:

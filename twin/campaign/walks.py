@@ -65,7 +65,7 @@ def walked(case: Case, level: str, point: OperatingPoint, mesh: Tetrahedra, comm
         found = segregations(walkers, down, planes, peclet, count, mean, purpose=10 * number + 1)
         result["species"][name] = {"peclet": peclet, **_measures(found, peclet, unit_s)}
         if name == SOLVENT:
-            result |= _estimates(found, unit_s, case.level(level).index_error)
+            result |= _estimates(found, unit_s, case.level(level).index_error_at(groups(case, point).reynolds))
             other = walkers.walk(walkers.release("antisolvent", count), peclet, True, purpose=5)
             result["residence"] = {
                 "precursor": asdict(residence(down.duration * unit_s)),

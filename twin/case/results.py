@@ -43,6 +43,10 @@ class Results:
         """The verdicts on the steadiness of an operating point."""
         return self.folder / "stability" / f"{name}.json"
 
+    def tube(self, name: str) -> Path:
+        """The mixing down the tube after the junction, of an operating point."""
+        return self.folder / "tube" / f"{name}.json"
+
     @property
     def campaign(self) -> Path:
         """The campaign table."""

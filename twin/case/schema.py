@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
+import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
 from twin.errors import BadInput
@@ -135,9 +136,16 @@ class Level(Strict):
     pressure_error: PositiveFloat = Field(
         0.1, description="relative discretization error of a pressure drop, measured against a finer level", lt=1
     )
-    index_error: PositiveFloat = Field(
-        0.1, description="error of the mixing index by that of the flow, measured against a finer level", lt=1
-    )
+    index_error: list[tuple[PositiveFloat, PositiveFloat]] = Field(
+        [(1.0, 0.1)], min_length=1,
+        description="pairs of Re and error of the mixing index by that of the flow, measured against a finer level",
+    )  # fmt: skip
+
+    def index_error_at(self, reynolds: float) -> float:
+        """The error of the mixing index that the flow's mesh causes: a power law between the Reynolds numbers given."""
+        known = sorted(self.index_error)
+        logs = np.log(known)
+        return float(np.exp(np.interp(np.log(reynolds), logs[:, 0], logs[:, 1])))
 
     def refined(self, factor: float) -> Level:
         """The level with every element size divided by `factor`: a family of similar meshes for convergence studies."""

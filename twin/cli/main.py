@@ -23,6 +23,7 @@ VERBS = {
     "solve": "field",
     "sweep": "field",
     "stability": "stability",
+    "tube": "tube",
     "status": "field",
     "fit": "lab",
     "predict": "lab",

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -59,7 +60,9 @@ def there_and_back(
         positions: (planes,) in bores.
         walkers: how many were released.
         mean: c̄, the precursor's share of the flow.
-        walker, plane, direction: of each crossing (k,); +1 is downstream.
+        walker: of each crossing, (k,).
+        plane: of each crossing, (k,).
+        direction: of each crossing, (k,); +1 is downstream.
         returned: (k,) whether, or in what share, the walkers sent back from it ended in the precursor's inlet.
 
     The error is that of the mean over walkers, each with the sum of its crossings: two crossings of one walker are not
@@ -90,7 +93,7 @@ def striations(planes: Sequence[Segregation], peclet: float) -> list[Striation]:
     ℓ² = 2 I_s/(−Pe dI_s/dx). Pairs of planes whose difference is below twice its error are left out.
     """
     found = []
-    for one, two in zip(planes, planes[1:], strict=False):
+    for one, two in pairwise(planes):
         fall, error = one.segregation - two.segregation, math.hypot(one.error, two.error)
         if fall < 2 * error or two.segregation <= 0:
             continue

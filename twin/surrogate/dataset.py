@@ -18,6 +18,7 @@ from twin.units import to_ml_per_h
 
 Array = NDArray[np.float64]
 
+SCHEMA = 2  # of the campaign table
 FEWEST = 4
 LABELS: tuple[Label, ...] = ("calibrated", "bounded", "prior-only")
 #: Ends of the bracket of an index, so that its logit is finite: an index of 0.9999 is mixed, one of 0.0001 is not.
@@ -65,8 +66,8 @@ def read_campaign(path: Path) -> Dataset:
     if not path.exists():
         raise Missing(f"there is no {path}", "compute the campaign first: twin sweep CASE")
     table = read_json(path)
-    if not isinstance(table, dict) or table.get("schema") != 1 or not isinstance(table.get("points"), list):
-        raise BadInput(f"{path} is not a campaign table of schema 1", "run twin sweep CASE again")
+    if not isinstance(table, dict) or table.get("schema") != SCHEMA or not isinstance(table.get("points"), list):
+        raise BadInput(f"{path} is not a campaign table of schema {SCHEMA}", "run twin sweep CASE again")
     usable: list[tuple[OperatingPoint, dict[str, Any]]] = []
     left_out: dict[str, str] = {}
     for position, record in enumerate(table["points"]):

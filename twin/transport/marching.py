@@ -41,6 +41,8 @@ _MOST_CG = 200
 _COARSER = 2e-3  # of the rms: what a grid of half the nodes may lose for c to move there
 _PROJECTIONS = 8
 _PARTS = 4  # of a step along a steady path
+SPACING = 0.0025  # of the first grid's nodes along the radius, in bores
+_ANGLES = 5  # nodes around for each along the radius
 _FEWEST = 48  # nodes along the radius, at least
 
 Initial = Callable[[np.ndarray], np.ndarray]
@@ -439,10 +441,21 @@ def scattered(points: np.ndarray, values: np.ndarray) -> Initial:
     return value
 
 
+def nodes(spacing: float = SPACING) -> tuple[np.ndarray, int]:
+    """Where a march with this spacing wants its start: (nodes, 2) in bores, ring by ring, and the nodes of a ring."""
+    radii = _radii(spacing)
+    grid = Grid(radii, _ANGLES * radii, 0.0)
+    return np.column_stack([grid.x, grid.y]), grid.angles
+
+
+def _radii(spacing: float) -> int:
+    return max(_FEWEST, 8 * math.ceil(RADIUS / spacing / 8))
+
+
 class March:
     """One march of several fields from `begin` bores; `to` takes it to a station, `fields` is what is there.
 
-    initial   c of each field at points, (n, 2): (n,); taken as means over the grid's cells
+    initial   c of each field: a function of points (n, 2), taken as means over the grid's cells, or values at `nodes`
     peclet    U D/D_m
     spacing   of the first grid's nodes along the radius, in bores; later grids are coarser where that loses nothing
     first     length of the first step, bores; steps grow by no more than `GROWTH`
@@ -455,10 +468,10 @@ class March:
     def __init__(
         self,
         velocity: SectionVelocity,
-        initial: Sequence[Initial],
+        initial: Sequence[Initial | np.ndarray],
         peclet: float,
         begin: float,
-        spacing: float = 0.0025,
+        spacing: float = SPACING,
         first: float = 0.01,
         drop: float = 0.04,
         shear: float = SHEAR,
@@ -468,11 +481,15 @@ class March:
         self.peclet, self._begin = peclet, begin
         self._paths = Paths(velocity)
         self._steady_from = velocity.steady_from
-        radii = max(_FEWEST, 8 * math.ceil(RADIUS / spacing / 8))
-        self.grid = Grid(radii, 5 * radii, velocity.curvature)
+        radii = _radii(spacing)
+        self.grid = Grid(radii, _ANGLES * radii, velocity.curvature)
         self.z, self._pending, self._length = begin, 0.0, step or first
         self._first, self._drop, self._shear, self._fixed, self._coarsen = first, drop, shear, step, coarsen
-        self.fields = np.stack([self.grid.averaged(one) for one in initial], axis=-1)
+        self.fields = np.stack(
+            [self.grid.averaged(one) if callable(one) else np.asarray(one, float) for one in initial], axis=-1
+        )
+        if len(self.fields) != len(self.grid.x):
+            raise BadInput("the start does not fit the grid", "give its values at `nodes(spacing)`, or a function")
         if not np.isfinite(self.fields).all():
             raise BadInput("the concentration at the start is not finite", "check the samples it is made of")
         self.steps = 0

@@ -42,7 +42,7 @@ class Tetrahedra:
     beyond      (cells, 4): what lies behind the face opposite each vertex. n ≥ 0: cell n // 4, by its face n % 4;
                 −1: a wall; −2 − k: the opening `openings[k]`
     openings    names of the inlets and outlets
-    velocity    (snapshots, cells, 10, 3): coefficients of 1, a, b, c, a², b², c², ab, ac, bc with (a, b, c) = λ₁, λ₂, λ₃
+    velocity    (snapshots, cells, 10, 3): coefficients of 1, a, b, c, a², b², c², ab, ac, bc; (a, b, c) = λ₁, λ₂, λ₃
     times       (snapshots,): when each snapshot holds, in bores/U; one snapshot is a steady flow
     imbalance   Σ|net flow out of a cell| before the correction, over Σ of what enters the cells
     """
@@ -132,6 +132,7 @@ class Tetrahedra:
             worst = max(worst, float(np.abs(_divergences(nodal, self.gradients)).max()))
         return worst
 
+
 def tetrahedra(
     points: np.ndarray,
     cells: np.ndarray,
@@ -217,9 +218,7 @@ def split(
     return here, nodal, {name: faces[:, quarters].reshape(-1, 3) for name, faces in boundaries.items()}
 
 
-def sampled(
-    points: np.ndarray, cells: np.ndarray, velocity: Callable[[np.ndarray], np.ndarray]
-) -> np.ndarray:
+def sampled(points: np.ndarray, cells: np.ndarray, velocity: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     """A velocity function of (n, 3) points at the nodes of straight cells, (cells, 10, 3)."""
     corners = points[cells]
     middles = np.stack([(corners[:, i] + corners[:, j]) / 2 for i, j in EDGES], axis=1)
@@ -242,7 +241,11 @@ def without_divergence(
     2. What is left has zero mean in each cell, and is linear: −Σ_{i<j} (d_i − d_j)/4 λ_i λ_j (p_j − p_i), with d_i the
        divergence at vertex i, takes it away, since ∇·(λ_i λ_j (p_j − p_i)) = λ_i − λ_j. It is tangential on all faces,
        so nothing changes hands.
+
+    Raises `BadInput` where no outlet takes the rest, or the rest is not small.
     """
+    if not np.isin(beyond, outlets).any():
+        raise BadInput("the walkers' mesh has no outlet", "name the face where the fluid leaves")
     areas = _areas(points, cells)
     middles = np.stack([nodal[:, list(_face_nodes(face)[3:])].mean(axis=1) for face in range(4)], axis=1)
     flow = np.einsum("cfd,cfd->cf", areas, middles)  # out of each cell through each face
@@ -271,11 +274,16 @@ def without_divergence(
 
 
 def _balance(
-    points: np.ndarray, cells: np.ndarray, areas: np.ndarray, beyond: np.ndarray, net: np.ndarray, outlets: Sequence[int]
+    points: np.ndarray,
+    cells: np.ndarray,
+    areas: np.ndarray,
+    beyond: np.ndarray,
+    net: np.ndarray,
+    outlets: Sequence[int],
 ) -> np.ndarray:
-    """Flows through the faces, (cells, 4) outwards, that take `net` away from every cell: w (φ − φ'), w = area/distance.
+    """Flows outwards through the faces, (cells, 4), that take `net` from every cell: w (φ − φ'), w = area/distance.
 
-    Raises `NotConverged` where the potential φ is not found, `BadInput` where no outlet takes the rest.
+    Raises `NotConverged` where the potential φ is not found.
     """
     count = len(cells)
     centre = points[cells].mean(axis=1)
@@ -284,8 +292,6 @@ def _balance(
     other = np.where(inner, beyond // 4, 0)
     distance = np.linalg.norm(centre[other] - centre[:, None], axis=2)
     out = np.isin(beyond, outlets)
-    if not out.any():
-        raise BadInput("the walkers' mesh has no outlet", "name the face where the fluid leaves")
     weight = np.where(inner, size / np.where(inner, distance, 1.0), np.where(out, np.sqrt(size), 0.0))
     rows = np.broadcast_to(np.arange(count)[:, None], beyond.shape)
     laplacian = scipy.sparse.csr_matrix(
@@ -298,7 +304,7 @@ def _balance(
     target = _CLOSED * float(np.abs(net).sum() + 1e-30)
     potential, left = cg(laplacian, -net, rtol=0.0, atol=target, maxiter=20_000, M=precondition)
     if left:
-        raise NotConverged("the correction of the velocity's divergence", [])
+        raise NotConverged("the correction of the velocity's divergence did not converge", "mesh the geometry anew")
     behind = np.where(inner, potential[other], 0.0)
     return np.where(inner | out, weight * (potential[:, None] - behind), 0.0)
 
@@ -340,7 +346,7 @@ def _beyond(cells: np.ndarray, boundaries: Mapping[str, np.ndarray]) -> np.ndarr
     faces = np.concatenate([cells[:, FACES[face]] for face in range(4)])
     names = np.concatenate([np.sort(boundaries[name], axis=1) for name in boundaries] or [np.empty((0, 3), np.int64)])
     _, key = np.unique(np.concatenate([faces, names]), axis=0, return_inverse=True)
-    key = key.ravel()
+    key = np.asarray(key).ravel()
     owner, local = np.tile(np.arange(count), 4), np.repeat(np.arange(4), count)
     order = np.argsort(key[: 4 * count], kind="stable")
     ordered = key[: 4 * count][order]
@@ -352,7 +358,7 @@ def _beyond(cells: np.ndarray, boundaries: Mapping[str, np.ndarray]) -> np.ndarr
     beyond[owner[here], local[here]] = owner[there] * 4 + local[there]
     beyond[owner[there], local[there]] = owner[here] * 4 + local[here]
     outer = np.setdiff1d(np.arange(4 * count), np.concatenate([here, there]), assume_unique=True)
-    place = np.full(key.max() + 1, -1)
+    place = np.full(int(np.max(key)) + 1, -1)
     place[key[outer]] = outer
     start = 4 * count
     for number, name in enumerate(boundaries):

@@ -44,7 +44,9 @@ def mixed(state: np.uint64) -> np.uint64:
 @_compile
 def stream(seed: int, walker: int) -> np.uint64:
     """The start of a walker's own stream of random numbers: it depends on nothing but seed and walker."""
-    return mixed(mixed(np.uint64(seed) + np.uint64(0x9E3779B97F4A7C15)) ^ (np.uint64(walker) * np.uint64(0xD1342543DE82EF95)))
+    return mixed(
+        mixed(np.uint64(seed) + np.uint64(0x9E3779B97F4A7C15)) ^ (np.uint64(walker) * np.uint64(0xD1342543DE82EF95))
+    )
 
 
 @_compile
@@ -121,7 +123,7 @@ def _displaced(  # type: ignore[no-untyped-def]
     """Moves a walker by (x, y, z), face by face. Returns cell, λ, how it ended, how many crossings were noted, and what
     share of the displacement it went.
 
-    `at` is the position along the outlet's axis; `note` receives (plane, direction, share of the displacement, cell, λ).
+    `at` is the position along the outlet's axis; `note` gets (plane, direction, share of the displacement, cell, λ).
     """
     entry, ended, noted, left = -1, RUNNING, 0, 1.0
     for _ in range(_MOST_FACES):
@@ -205,9 +207,9 @@ def _displaced(  # type: ignore[no-untyped-def]
 
 
 @_compile
-def walk(  # type: ignore[no-untyped-def]
-    points, cells, gradients, beyond, velocity, times, absorbs, watched, axis, planes,
-    diffusivity, direction, limits, most_time, seed, walkers, start_cell, start, start_time, sample_every, events, samples,
+def walk(  # type: ignore[no-untyped-def]  # noqa: D417
+    points, cells, gradients, beyond, velocity, times, absorbs, watched, axis, planes, diffusivity, direction, limits,
+    most_time, seed, walkers, start_cell, start, start_time, sample_every, events, samples,
 ):  # fmt: skip
     """Walks each walker to its end.
 

@@ -139,7 +139,9 @@ class Planes:
         across -= (across @ axis)[..., None] * axis
         end = float(centre @ axis)
         inside = spacing * np.arange(np.ceil(1 / spacing - 1e-9), np.floor((end - 1e-6) / spacing) + 1)
-        return cls(axis, centre, np.append(inside, end * (1 - _INSIDE)), 1.3 * float(np.linalg.norm(across, axis=2).max()))
+        return cls(
+            axis, centre, np.append(inside, end * (1 - _INSIDE)), 1.3 * float(np.linalg.norm(across, axis=2).max())
+        )
 
     @classmethod
     def at(cls, mesh: Tetrahedra, positions: Sequence[float], outlet: str = "outlet") -> Planes:
@@ -237,7 +239,9 @@ class Walkers:
         # Walkers that start beside each other see the same cells: one after the other they find them in the cache.
         order = np.argsort(start.cell, kind="stable")
         mine = order[np.arange(len(start)) // _BLOCK % self.comm.size == self.comm.rank]
-        parts = self.comm.allgather(self._share(start, mine, peclet, forward, absorbs, planes, samples, most_time, purpose))
+        parts = self.comm.allgather(
+            self._share(start, mine, peclet, forward, absorbs, planes, samples, most_time, purpose)
+        )
         return _joined(start, 1.0 if forward else -1.0, parts)
 
     def place(self, points: np.ndarray, at: float = 0.0) -> Places:

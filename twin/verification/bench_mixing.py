@@ -13,7 +13,7 @@ from twin.case.schema import Level
 from twin.errors import TwinError
 from twin.mixing.indices import QUOTABLE
 from twin.verification import openfoam_scalar
-from twin.verification.bench_walks import PILOT, FlowRun, WalkJob, WalkRun, read_walk
+from twin.verification.bench_walks import FAILURE, PILOT, FlowRun, WalkJob, WalkRun, read_walk
 from twin.verification.convergence import on_ranks
 from twin.verification.openfoam import environment
 from twin.verification.openfoam_scalar import Point, ScalarPeer, peers
@@ -100,7 +100,11 @@ def walked_at(point: Point, plan: Plan, watch: Watch = lambda line: None, ranks:
 
 
 def _on_ranks(job: dict[str, Any], ranks: int) -> Any:
-    return on_ranks("twin.verification.bench_walks", job, ranks, PATIENCE_S)
+    try:
+        return on_ranks("twin.verification.bench_walks", job, ranks, PATIENCE_S)
+    except TwinError as failed:
+        why = Path(job["folder"], FAILURE)
+        raise TwinError(failed.message, why.read_text(encoding="utf-8") if why.exists() else failed.remedy) from None
 
 
 def walker_rows(point: Point, walked: Walked, error: float = ERROR) -> list[dict[str, Any]]:

@@ -24,6 +24,7 @@ from twin.mixing import Segregation
 from twin.transport import Alone, Comm, Planes, Tetrahedra, Walkers, Walks
 
 PILOT = 1000  # walkers
+FAILURE = "failure.txt"  # in the job's folder: why it failed. What mpirun prints of it drowns in its own words
 _SEED, _PILOT_SEED = 1, 2
 _MARGIN = 1.1  # times the walkers that the pilot asks for: it knows its own errors to a few per cent
 _ROUND = 500
@@ -237,14 +238,15 @@ def main(file: Path) -> None:
     from mpi4py import MPI
 
     comm = MPI.COMM_WORLD
+    job = json.loads(comm.bcast(file.read_text(encoding="utf-8") if comm.rank == 0 else None))
     try:
-        job = json.loads(comm.bcast(file.read_text(encoding="utf-8") if comm.rank == 0 else None))
         answer = _TASKS[job["task"]](job, comm)
         if comm.rank == 0:
             Path(job["answer"]).write_text(json.dumps(asdict(answer)), encoding="utf-8")
-    except Exception:  # noqa: BLE001
+    except Exception as error:  # noqa: BLE001
         traceback.print_exc()
         sys.stderr.flush()
+        Path(job["folder"], FAILURE).write_text(str(error) or repr(error), encoding="utf-8")
         comm.Abort(1)
 
 

@@ -1,0 +1,181 @@
+"""The program that every MPI rank runs for `twin tube`: walkers map a plane of a solved point, marching goes on from it.
+
+mpirun -n 2 python -m twin.campaign.tube_worker JOB.json
+
+The ranks share the walkers; then each takes every size-th tube.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mpi4py import MPI
+
+from twin.campaign.tube import Tube
+from twin.campaign.walks import segregations, walkers_mesh
+from twin.campaign.worker import serve
+from twin.case import Case, Results, load
+from twin.errors import BadInput, TwinError
+from twin.fem import storage
+from twin.files import read_json, write_json
+from twin.flow.section import Sections
+from twin.flow.section_mesh import from_samples
+from twin.junction import bore_m, groups
+from twin.mixing import Segregation
+from twin.operating import OperatingPoint
+from twin.provenance import provenance
+from twin.transport import Planes, Tetrahedra, Walkers
+from twin.transport.marching import March, nodes
+
+CORE_SIZE, WALL_SIZE = 0.05, 0.02  # of the section's mesh, in bores
+CHECK = 10.0  # bores, where marching is held against walkers
+_RIM = 0.4995  # radius of the outermost places, in bores
+
+
+class TubeWorker:
+    """A solved point, the plane where its junction ends, and the tubes that may follow."""
+
+    def __init__(self, job: dict[str, Any], comm: MPI.Comm) -> None:
+        self.comm, self.case, self.results = comm, load(job["case"]), Results(Path(job["results"]))
+        self.point = OperatingPoint(*job["point"])
+        self.tube = Tube(**{key: tuple(value) if isinstance(value, list) else value for key, value in job["tube"].items()})
+        self.groups, self.bore = groups(self.case, self.point), bore_m(self.case)
+        self.mesh = self._mesh()
+        self.walkers = Walkers(self.mesh, comm)
+
+    def tell(self, kind: str, **more: Any) -> None:
+        """Prints an event."""
+        sys.stdout.write(json.dumps({"event": kind, "point": self.point.name, **more}) + "\n")
+        sys.stdout.flush()
+
+    def plane(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Places (n, 2) across the plane in bores, the velocity there (n, 3), and c at the nodes of
+        marching, twice.
+
+        The frame: y and the third axis as in the mesh, x towards the antisolvent's side.
+        """
+        mesh, walkers = self.mesh, self.walkers
+        planes = Planes.at(mesh, (self.tube.start,))
+        frame = np.array([[1.0, 0, 0], [0, 1, 0]])
+        if not np.allclose(planes.axis, [0, 0, 1], atol=1e-6):
+            raise BadInput("the outlet of this mesh is not along z", "turn the mesh, or use a connector")
+        centre = np.array([0.0, 0.0, planes.positions[0]])
+        half = _is_half(mesh)
+        places = _spread(self.tube.places, half)
+        here = walkers.place(centre + places @ frame)
+        velocity = mesh.at(here.cell, here.weights)
+        if half:
+            places, velocity = np.concatenate([places, places * [1, -1]]), np.concatenate([velocity, velocity * [1, -1, 1]])
+        return places, velocity, self._share(centre, frame, half)
+
+    def _share(self, centre: np.ndarray, frame: np.ndarray, half: bool) -> np.ndarray:
+        """c at the nodes where marching starts, twice, (2, nodes): few walkers each, as the pair takes the noise out."""
+        where, around = nodes()
+        ring, turn = np.divmod(np.arange(len(where)), around)
+        mirror = ring * around + (around - turn) % around
+        asked = np.nonzero(where[:, 1] >= -1e-12)[0] if half else np.arange(len(where))
+        here = self.walkers.place(centre + where[asked] @ frame)
+        share = np.empty((2, len(where)))
+        for number in (0, 1):
+            found = self.walkers.share(here, "precursor", self.groups.peclet, self.tube.returns, purpose=20 + number)
+            share[number, asked] = found
+            if half:
+                share[number, mirror[asked]] = found
+        return share
+
+    def reference(self) -> list[Segregation]:
+        """The segregation there and back at the plane, and at ten bores: what the map and marching must agree with."""
+        planes = Planes.at(self.mesh, sorted({self.tube.start, min(CHECK, Planes.of_outlet(self.mesh).positions[-1])}))
+        count, peclet = self.case.mixing.walkers, self.groups.peclet
+        down = self.walkers.walk(self.walkers.release("precursor", count), peclet, True, planes, purpose=40)
+        return segregations(self.walkers, down, planes, peclet, count, self.groups.precursor_fraction, 41)
+
+    def march(self, coil: float | None, plane: tuple[np.ndarray, np.ndarray, np.ndarray]) -> dict[str, Any]:
+        """The stations of one tube: mixing at every length, with how far flow and numbers can be trusted."""
+        places, velocity, share = plane
+        curvature = 0.0 if coil is None else self.bore / coil
+        asked = {length / self.bore for length in self.tube.lengths}
+        stops = sorted(stop for stop in {*asked, CHECK, 100.0} if stop > self.tube.start)
+        sections = Sections(self.groups.reynolds, curvature, core_size=CORE_SIZE, wall_size=WALL_SIZE)
+        flow = sections.march(
+            lambda at: from_samples(places, velocity, at), begin=self.tube.start, end=stops[-1], first=0.01
+        )
+        march = March(flow, list(share), self.groups.peclet, begin=self.tube.start)
+        stations = []
+        for stop in (self.tube.start, *stops):
+            at = march.to(stop)
+            segregation = at.segregation[0, 1]
+            stations.append({
+                "bores": stop, "length_m": stop * self.bore, "segregation": segregation,
+                "index": 1 - math.sqrt(max(segregation, 0.0)),
+                "single": list(at.alone), "mean": sum(at.mean) / len(at.mean),
+                "numerical_diffusion": None if stop == self.tube.start else max(at.numerical, key=abs),
+                "flux_error": max(at.flux_error, key=abs), "scale_bores": sum(at.scale) / len(at.scale),
+            })  # fmt: skip
+            name = "straight" if coil is None else f"coil of {1e3 * coil:.3g} mm"
+            self.tell("step", text=f"{name}: M {stations[-1]['index']:.3f} at {stop:.4g} bores")
+        dean = self.groups.reynolds * math.sqrt(curvature)
+        return {"coil_m": coil, "dean": dean, "developed_bores": flow.steady_from, "stations": stations}
+
+    def _mesh(self) -> Tetrahedra:
+        """The walkers' mesh of the solved point; rank 0 reads, all build."""
+        path = self.results.point(self.point.name)
+        read = None
+        if self.comm.rank == 0:
+            record = read_json(path / "record.json") if (path / "record.json").exists() else {"status": "failed"}
+            if record["status"] != "failed" and (path / "fields.vtu").exists():
+                nodes = storage.read_nodes(self.results.mesh / "junction.msh")
+                read = nodes, storage.read_fields(path / "fields.vtu")["velocity"]
+        read = self.comm.bcast(read)
+        if read is None:
+            raise BadInput(f"{self.point.name} is not solved", "run twin solve for it first")
+        return walkers_mesh(*read)
+
+
+def _is_half(mesh: Tetrahedra) -> bool:
+    return bool(mesh.points[:, 1].min() > -1e-9)
+
+
+def _spread(count: int, half: bool) -> np.ndarray:
+    """Places (n, 2) spread evenly over the disc (Vogel's spiral) and around its rim; of a half, those with y ≥ 0."""
+    number = np.arange(count)
+    radius, angle = _RIM * np.sqrt((number + 0.5) / count), number * math.pi * (3 - math.sqrt(5))
+    rim = np.linspace(0, 2 * np.pi, int(math.sqrt(count)) * 2, endpoint=False)
+    radius, angle = np.concatenate([radius, np.full(len(rim), _RIM)]), np.concatenate([angle, rim])
+    places = np.column_stack([radius * np.cos(angle), radius * np.sin(angle)])
+    return places[places[:, 1] >= 0] if half else places
+
+
+def run(job: dict[str, Any], comm: MPI.Comm) -> None:
+    """The tubes of a job on every rank of `comm`; rank 0 writes the record."""
+    worker = TubeWorker(job, comm)
+    if comm.rank == 0:
+        worker.tell("start")
+    plane, reference = worker.plane(), worker.reference()
+    mine = [(number, coil) for number, coil in enumerate(worker.tube.coils) if number % comm.size == comm.rank]
+    parts, problem = [], None
+    try:
+        parts = [(number, worker.march(coil, plane)) for number, coil in mine]
+    except TwinError as error:
+        problem = error
+    problems = [one for one in comm.allgather(problem) if one is not None]
+    if problems:
+        raise problems[0]
+    tubes = [tube for _, tube in sorted((row for part in comm.allgather(parts) for row in part), key=lambda row: row[0])]
+    if comm.rank == 0:
+        record = {
+            "schema": 1, "name": worker.point.name, "groups": worker.groups.as_dict(), "start_bores": worker.tube.start,
+            "nodes": plane[2].shape[1], "returns": 2 * worker.tube.returns, "tubes": tubes, "walkers": [one.as_dict() for one in reference],
+            "provenance": provenance(ranks=comm.size, mesh_hash=job["mesh_hash"]),
+        }  # fmt: skip
+        write_json(Path(job["record"]), record)
+        worker.tell("done", status="steady")
+
+
+if __name__ == "__main__":
+    serve(run)
