@@ -121,6 +121,12 @@ class TestMixingTime:
         assert found.tau == pytest.approx(3)
         assert found.log_error == pytest.approx(np.log(taus).std(), rel=0.05)
 
+    def test_the_error_of_the_fit_is_what_scatter_does(self):
+        draw = np.random.default_rng(8)
+        found = [mixing_time(self.TIMES, np.exp(-2 * self.TIMES / 3 + draw.normal(0, 0.03, 4))) for _ in range(3000)]
+        expected = np.log([one.tau for one in found]).std()
+        assert math.sqrt(np.mean([one.log_error**2 for one in found])) == pytest.approx(expected, rel=0.05)
+
     def test_scatter_and_errors_add_up_as_squares(self):
         values = np.exp(-2 * self.TIMES / 3) * [1.1, 0.9, 1.05, 0.97]
         scatter = mixing_time(self.TIMES, values).log_error

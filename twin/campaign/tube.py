@@ -21,10 +21,10 @@ LENGTHS_M = (0.1, 0.5, 1.0, 2.0)
 
 @dataclass(frozen=True)
 class Tube:
-    """The question: mixing at `lengths` (m, from the mesh's origin) in tubes of the coil diameters (m; None: straight).
+    """The question: mixing at `lengths` (m, from the mesh's origin) in tubes of the coil diameters `coils` (m).
 
-    `start` is the plane, in bores down the outlet, where marching takes over from the walkers; the velocity there is taken
-    at `places`, and the concentration at each node of marching twice, by `returns` walkers.
+    A coil of None is a straight tube. `start` is the plane, in bores down the outlet, where marching takes over from the
+    walkers; the velocity there is taken at `places`, and the concentration at each node of marching twice, by `returns` walkers.
     """
 
     lengths: tuple[float, ...] = LENGTHS_M
@@ -35,9 +35,19 @@ class Tube:
 
 
 def run_tube(
-    case: Case, level: str, results: Results, mesh: MeshFolder, point: OperatingPoint, tube: Tube, ranks: int, follow: Follow
+    case: Case,
+    level: str,
+    results: Results,
+    mesh: MeshFolder,
+    point: OperatingPoint,
+    tube: Tube,
+    ranks: int,
+    follow: Follow,
 ) -> dict[str, Any]:
-    """The record of a tube on a solved point. Raises `BadInput` for a tube that ends before the plane, or a tight coil."""
+    """The record of a tube on a solved point.
+
+    Raises `BadInput` for a tube that ends before the plane, or a tight coil.
+    """
     bore = bore_m(case)
     for length in tube.lengths:
         if length <= tube.start * bore:

@@ -1,4 +1,4 @@
-"""The program that every MPI rank runs for `twin tube`: walkers map a plane of a solved point, marching goes on from it.
+"""The program that every MPI rank runs for `twin tube`: walkers map a plane of a solved point, and marching goes on.
 
 mpirun -n 2 python -m twin.campaign.tube_worker JOB.json
 
@@ -19,7 +19,7 @@ from mpi4py import MPI
 from twin.campaign.tube import Tube
 from twin.campaign.walks import segregations, walkers_mesh
 from twin.campaign.worker import serve
-from twin.case import Case, Results, load
+from twin.case import Results, load
 from twin.errors import BadInput, TwinError
 from twin.fem import storage
 from twin.files import read_json, write_json
@@ -43,7 +43,8 @@ class TubeWorker:
     def __init__(self, job: dict[str, Any], comm: MPI.Comm) -> None:
         self.comm, self.case, self.results = comm, load(job["case"]), Results(Path(job["results"]))
         self.point = OperatingPoint(*job["point"])
-        self.tube = Tube(**{key: tuple(value) if isinstance(value, list) else value for key, value in job["tube"].items()})
+        asked = job["tube"]
+        self.tube = Tube(**{**asked, "lengths": tuple(asked["lengths"]), "coils": tuple(asked["coils"])})
         self.groups, self.bore = groups(self.case, self.point), bore_m(self.case)
         self.mesh = self._mesh()
         self.walkers = Walkers(self.mesh, comm)
@@ -70,11 +71,17 @@ class TubeWorker:
         here = walkers.place(centre + places @ frame)
         velocity = mesh.at(here.cell, here.weights)
         if half:
-            places, velocity = np.concatenate([places, places * [1, -1]]), np.concatenate([velocity, velocity * [1, -1, 1]])
+            places, velocity = (
+                np.concatenate([places, places * [1, -1]]),
+                np.concatenate([velocity, velocity * [1, -1, 1]]),
+            )
         return places, velocity, self._share(centre, frame, half)
 
     def _share(self, centre: np.ndarray, frame: np.ndarray, half: bool) -> np.ndarray:
-        """c at the nodes where marching starts, twice, (2, nodes): few walkers each, as the pair takes the noise out."""
+        """The concentration at the nodes where marching starts, twice, (2, nodes).
+
+        Few walkers do for each: their noise cancels in the product of the two.
+        """
         where, around = nodes()
         ring, turn = np.divmod(np.arange(len(where)), around)
         mirror = ring * around + (around - turn) % around
@@ -166,7 +173,8 @@ def run(job: dict[str, Any], comm: MPI.Comm) -> None:
     problems = [one for one in comm.allgather(problem) if one is not None]
     if problems:
         raise problems[0]
-    tubes = [tube for _, tube in sorted((row for part in comm.allgather(parts) for row in part), key=lambda row: row[0])]
+    found = dict(row for part in comm.allgather(parts) for row in part)
+    tubes = [found[number] for number in sorted(found)]
     if comm.rank == 0:
         record = {
             "schema": 1, "name": worker.point.name, "groups": worker.groups.as_dict(), "start_bores": worker.tube.start,

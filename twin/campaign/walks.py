@@ -50,7 +50,9 @@ def species_peclet(case: Case, point: OperatingPoint) -> dict[str, float]:
     return {SOLVENT: peclet, **{name: peclet * own / one.diffusivity for name, one in case.species.items()}}
 
 
-def walked(case: Case, level: str, point: OperatingPoint, mesh: Tetrahedra, comm: Comm) -> tuple[dict[str, Any], Histories]:
+def walked(
+    case: Case, level: str, point: OperatingPoint, mesh: Tetrahedra, comm: Comm
+) -> tuple[dict[str, Any], Histories]:
     """The mixing of a point as its record has it, and the histories. The same on every rank, and on any number of them.
 
     Raises `TwinError` where walkers get lost, or the segregation does not fall.
@@ -86,7 +88,13 @@ def segregations(
     back = walkers.walk(crossings.places, peclet, False, purpose=purpose)
     returned = back.ended == walkers.mesh.openings.index("precursor")
     return there_and_back(
-        planes.positions.round(6).tolist(), count, mean, crossings.walker, crossings.plane, crossings.direction, returned
+        planes.positions.round(6).tolist(),
+        count,
+        mean,
+        crossings.walker,
+        crossings.plane,
+        crossings.direction,
+        returned,
     )
 
 

@@ -109,7 +109,7 @@ class Species(Strict):
 class Mixing(Strict):
     """How the random walkers measure mixing."""
 
-    walkers: PositiveInt = Field(5000, description="released at the precursor's inlet: M is good to 0.5/√walkers", ge=100)
+    walkers: PositiveInt = Field(5000, description="sent out with the precursor; M is good to 0.5/√walkers", ge=100)
     spacing: PositiveFloat = Field(1.0, description="between planes down the outlet, in bores", le=5)
     elements: PositiveInt = Field(100, description="fluid elements whose history of composition is stored")
 

@@ -53,7 +53,11 @@ def tube(arguments: argparse.Namespace, reporter: Reporter) -> Any:
         f"{point.name}, walkers there and back in the junction",
         ["bores", "M ±", "I_s ±"],
         [
-            [f"{at['bores']:g}", f"{at['index']:.4f} ± {at['index_error']:.4f}", f"{at['segregation']:.4f} ± {at['error']:.4f}"]
+            [
+                f"{at['bores']:g}",
+                f"{at['index']:.4f} ± {at['index_error']:.4f}",
+                f"{at['segregation']:.4f} ± {at['error']:.4f}",
+            ]
             for at in record["walkers"]
         ],
     )
@@ -62,7 +66,8 @@ def tube(arguments: argparse.Namespace, reporter: Reporter) -> Any:
         rows = [
             [
                 f"{at['length_m']:.4g}", f"{at['bores']:.4g}", f"{at['index']:.4f}", f"{at['segregation']:.4g}",
-                f"{1e3 * at['scale_bores'] * bore:.0f}", "" if at["numerical_diffusion"] is None else f"{at['numerical_diffusion']:.3f}",
+                f"{1e3 * at['scale_bores'] * bore:.0f}",
+                "" if at["numerical_diffusion"] is None else f"{at['numerical_diffusion']:.3f}",
                 f"{at['flux_error']:.0e}",
             ]
             for at in one["stations"]

@@ -97,7 +97,7 @@ def read_fields(path: Path) -> dict[str, np.ndarray]:
 def write_arrays(path: Path, **arrays: np.ndarray) -> None:
     """Writes arrays by name into one compressed NumPy file."""
     with whole(path) as scratch:
-        np.savez_compressed(scratch, **arrays)
+        np.savez_compressed(scratch, allow_pickle=False, **arrays)
 
 
 @dataclass(frozen=True)

@@ -174,19 +174,23 @@ class Walkers:
         self.mesh, self.comm, self.step, self.seed = mesh, comm or Alone(), step or Step(), seed
 
     def release(self, opening: str, count: int, at: float = 0.0) -> Places:
-        """`count` places on an inlet, as dense as its inflow: stratified over the faces, then by rejection in a face.
+        """`count` places on an inlet, as dense as its inflow; on an outlet, for walks against the flow, as its outflow.
 
-        Raises `BadInput` where nothing flows in.
+        They are stratified over the faces, and found by rejection within a face.
+
+        Raises `BadInput` where nothing flows.
         """
         cell, face = self.mesh.faces(opening)
-        inflow = np.maximum(self.mesh.flows(opening), 0.0)
+        flows = self.mesh.flows(opening)
+        sense = 1.0 if flows.sum() >= 0 else -1.0
+        inflow = np.maximum(sense * flows, 0.0)
         if not inflow.sum() > 0:
-            raise BadInput(f'nothing flows in through "{opening}"', "give it a rate")
+            raise BadInput(f'nothing flows through "{opening}"', "give it a rate")
         draw = np.random.default_rng([self.seed, 0])
         quantile = (np.arange(count) + draw.random(count)) / count
         chosen = np.searchsorted(np.cumsum(inflow) / inflow.sum(), quantile).clip(max=len(inflow) - 1)
         cell, face = cell[chosen], face[chosen]
-        inward = -self.mesh.areas(cell, face)
+        inward = -sense * self.mesh.areas(cell, face)
         speed = np.einsum("nkd,nd->nk", self.mesh.face_velocities(cell, face), inward)  # at corners, then at middles
         controls = [2 * speed[:, 3 + k] - (speed[:, (k + 1) % 3] + speed[:, (k + 2) % 3]) / 2 for k in range(3)]
         bound = np.maximum(speed[:, :3].max(axis=1), np.max(controls, axis=0))  # of a quadratic, by Bernstein's form

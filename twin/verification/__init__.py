@@ -25,9 +25,16 @@ def _flow_heavy() -> list[Check]:
 
 
 def _mixing() -> list[Check]:
+    from twin.verification import walks
     from twin.verification.mixing import checks
 
-    return checks()
+    return [*walks.checks(), *checks()]
+
+
+def _mixing_heavy() -> list[Check]:
+    from twin.verification.walks import junction
+
+    return junction()
 
 
 def _bench_flow(everything: bool, watch: Watch) -> list[dict[str, Any]]:
@@ -45,7 +52,7 @@ def _bench_mixing(everything: bool, watch: Watch) -> list[dict[str, Any]]:
 #: By name, so that the lab half can verify its own without dolfinx.
 CHECKS: dict[str, Callable[[], list[Check]]] = {"flow": _flow, "mixing": _mixing, "crystal": crystal}
 #: Those that take minutes.
-HEAVY: dict[str, Callable[[], list[Check]]] = {"flow": _flow_heavy}
+HEAVY: dict[str, Callable[[], list[Check]]] = {"flow": _flow_heavy, "mixing": _mixing_heavy}
 BENCHES: dict[str, Callable[[bool, Watch], list[dict[str, Any]]]] = {"flow": _bench_flow, "mixing": _bench_mixing}
 
 

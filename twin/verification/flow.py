@@ -13,6 +13,7 @@ from mpi4py import MPI
 from twin.case.schema import Level
 from twin.check import Check
 from twin.fem.domain import Domain, read_domain
+from twin.fem.storage import Nodes, read_nodes
 from twin.flow import FlowSolution, SteadySolver, shared_flows
 from twin.junction import Connector
 from twin.meshing.build import mesh_connector
@@ -36,14 +37,19 @@ def small_connector(outlet_bores: int = 6, angle: float = np.pi / 3) -> Connecto
 
 def small_domain(connector: Connector, wall_size: float, core_size: float, comm: MPI.Comm) -> Domain:
     """The mesh of a connector in a temporary folder, read back on all ranks."""
+    return domain_and_nodes(connector, Level(wall_size=wall_size, core_size=core_size), comm)[0]
+
+
+def domain_and_nodes(connector: Connector, level: Level, comm: MPI.Comm) -> tuple[Domain, Nodes]:
+    """A connector's mesh as a domain, and its nodes as they stand in its file."""
     with tempfile.TemporaryDirectory() as name:
         where = Path(comm.bcast(name))
         if comm.rank == 0:
-            mesh_connector(connector, Level(wall_size=wall_size, core_size=core_size), where)
+            mesh_connector(connector, level, where)
         comm.barrier()
-        domain = read_domain(where / "junction.msh", comm)
+        domain, nodes = read_domain(where / "junction.msh", comm), read_nodes(where / "junction.msh")
         comm.barrier()
-    return domain
+    return domain, nodes
 
 
 def streams(domain: Domain, precursor_share: float) -> dict[str, float]:

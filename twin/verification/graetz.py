@@ -20,7 +20,7 @@ _MODES = 160
 
 @dataclass(frozen=True)
 class Modes:
-    """Eigenvalues λ (modes,) of exp(−λ x/Pe), and of an inlet profile: the squares of its amplitudes, its flow and mean.
+    """Eigenvalues λ (modes,) of exp(−λ x/Pe); of an inlet profile the squares of its amplitudes, its flow and mean.
 
     `squares` are normalised so that their sum is ∫ c² w dA of the profile.
     """

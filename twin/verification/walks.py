@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 
 from twin.check import Check
 from twin.mixing import Segregation, there_and_back
-from twin.transport import Places, Planes, Step, Tetrahedra, Walkers
+from twin.transport import Places, Planes, Step, Tetrahedra, Walkers, split, tetrahedra
 from twin.verification import graetz
 from twin.verification.blocks import box, tube
 
@@ -137,9 +138,7 @@ def sink(walkers: int = 20_000) -> list[Check]:
 def dispersion(walkers: int = 10_000) -> list[Check]:
     """Taylor and Aris: how fast the passage times of a tracer spread in a tube, D_eff/D = 1 + Pe²/192."""
     peclet, length = 40.0, 80.0
-    mesh = tube(
-        length, 40, 3, _pipe, {"inlet": lambda x: x[:, 2] < 1e-9, "outlet": lambda x: x[:, 2] > length - 1e-9}
-    )
+    mesh = tube(length, 40, 3, _pipe, {"inlet": lambda x: x[:, 2] < 1e-9, "outlet": lambda x: x[:, 2] > length - 1e-9})
     walk = Walkers(mesh)
     positions = (10.0, 78.0)
     down = walk.walk(walk.release("inlet", walkers), peclet, True, Planes.at(mesh, positions))
@@ -193,7 +192,9 @@ def swirl(walkers: int = 4000) -> list[Check]:
     back = walk.walk(down.crossings.places, math.inf, False, purpose=2)
     returned = float((back.ended == mesh.openings.index("precursor")).mean())
     return [
-        Check("r.m.s. error of a path over three turns, bores", float(np.sqrt((off**2).mean())), 0.0, 3e-3, "closed form"),
+        Check(
+            "r.m.s. error of a path over three turns, bores", float(np.sqrt((off**2).mean())), 0.0, 3e-3, "closed form"
+        ),
         Check("share that finds back without diffusion", returned, 1.0, 3e-3, "reversibility"),
     ]
 
@@ -221,6 +222,51 @@ def closed(walkers: int = 40_000, bins: int = 4) -> list[Check]:
     expected = walkers / bins**3
     chi = float(((count - expected) ** 2 / expected).sum() / (bins**3 - 1))
     return [
-        Check("χ² of an even spread after stirring", chi, 1.0, SIGMAS * math.sqrt(2 / (bins**3 - 1)), "detailed balance"),
+        Check(
+            "χ² of an even spread after stirring", chi, 1.0, SIGMAS * math.sqrt(2 / (bins**3 - 1)), "detailed balance"
+        ),
         Check("walkers lost", float(walkers - count.sum()), 0.0, 0.5, "confinement"),
     ]
+
+
+def junction(walkers: int = 20_000) -> list[Check]:
+    """The paper's junction at its lowest flow: the step halved, a finer flow, and the flux of the species. Minutes."""
+    from mpi4py import MPI
+
+    from twin.case.schema import Level
+    from twin.fem import storage
+    from twin.flow import SteadySolver
+    from twin.junction import find_connector
+    from twin.verification.flow import domain_and_nodes, streams
+
+    reynolds, peclet, share = 348.0, 96_400.0, 60 / 1060
+    meshes = []
+    for wall, core in ((0.10, 0.16), (0.08, 0.13)):
+        domain, nodes = domain_and_nodes(
+            find_connector("ptfe-y-60", Path()), Level(wall_size=wall, core_size=core), MPI.COMM_SELF
+        )
+        solution = SteadySolver(domain).solve(reynolds, streams(domain, share))
+        nodal = np.asarray(storage.nodal(domain, solution.velocity))
+        openings = {name: nodes.faces[name] for name in ("antisolvent", "precursor", "outlet")}
+        cells, fields, faces = split(nodes.points, nodes.cells, [nodal], openings)
+        meshes.append(tetrahedra(nodes.points, cells, fields, faces))
+    positions = (1.0, 5.0, 10.0)
+    runs = {
+        "as it is": segregation_along(meshes[0], positions, peclet, walkers),
+        "half the step": segregation_along(meshes[0], positions, peclet, walkers, Step().halved(), seed=2),
+        "the finer flow": segregation_along(meshes[1], positions, peclet, walkers, seed=3),
+    }
+    rows = []
+    for what in ("half the step", "the finer flow"):
+        for one, other in zip(runs["as it is"][0], runs[what][0], strict=True):
+            error = SIGMAS * math.hypot(one.error, other.error)
+            name = f"Y at Re 348, I_s at {one.bores:g} bores, over {what}"
+            rows.append(Check(name, one.segregation - other.segregation, 0.0, error, "the same question again"))
+    walk = Walkers(meshes[0])
+    back = walk.walk(walk.release("outlet", 5 * walkers), peclet, False, purpose=9)
+    closure = float((back.ended == meshes[0].openings.index("precursor")).mean())
+    error = SIGMAS * math.sqrt(share * (1 - share) / (5 * walkers))
+    rows.append(
+        Check("Y at Re 348, flux-weighted c at the outlet", closure, share, error, "conservation of the species")
+    )
+    return rows
