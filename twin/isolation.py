@@ -1,8 +1,8 @@
 """Keeps dolfinx and Gmsh from each other's PETSc.
 
 Where dolfinx finds Numba, its module `dolfinx.utils` loads PETSc's symbols into the whole process (for callbacks
-that nobody here writes). Gmsh's wheel carries a PETSc of its own, which then meets the other's MPI and aborts in the middle of
-a mesh. So Numba is not to be found while that module is imported; everyone else finds it.
+that nobody here writes). Gmsh's wheel carries a PETSc of its own, which then meets the other's MPI and aborts in the
+middle of a mesh. So Numba is not to be found while that module is imported; everyone else finds it.
 """
 
 from __future__ import annotations

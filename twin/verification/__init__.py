@@ -32,9 +32,9 @@ def _mixing() -> list[Check]:
 
 
 def _mixing_heavy() -> list[Check]:
-    from twin.verification.walks import junction
+    from twin.verification.walks import dispersion_in_a_tube, junction
 
-    return junction()
+    return [*dispersion_in_a_tube(), *junction()]
 
 
 def _bench_flow(everything: bool, watch: Watch) -> list[dict[str, Any]]:

@@ -136,26 +136,48 @@ def sink(walkers: int = 20_000) -> list[Check]:
 
 
 def dispersion(walkers: int = 10_000) -> list[Check]:
-    """Taylor and Aris: how fast the passage times of a tracer spread in a tube, D_eff/D = 1 + Pe²/192."""
+    """Taylor and Aris: how fast the passage times of a tracer spread between plates, D_eff/D = 1 + Pe²/210."""
     peclet, length = 40.0, 80.0
-    mesh = tube(length, 40, 3, _pipe, {"inlet": lambda x: x[:, 2] < 1e-9, "outlet": lambda x: x[:, 2] > length - 1e-9})
-    walk = Walkers(mesh)
-    positions = (10.0, 78.0)
+    profile = lambda s: 1.5 * (1 - 4 * s * s)  # noqa: E731
+    mesh = box(
+        (length, 1.0, 0.5),
+        (40, 6, 3),
+        lambda x: np.column_stack([profile(x[:, 1] - 0.5), np.zeros((len(x), 2))]),
+        {"inlet": lambda x: x[:, 0] < 1e-9, "outlet": lambda x: x[:, 0] > length - 1e-9},
+    )
+    return _spreading("between plates", mesh, peclet, (1 + peclet**2 / 210) / peclet, walkers, 0.0)
+
+
+def dispersion_in_a_tube(walkers: int = 10_000) -> list[Check]:
+    """The same in a tube, D_eff/D = 1 + Pe²/192; a polygon of 48 sides is 1.5 % short of the slowest layer."""
+    peclet, length = 40.0, 80.0
+    mesh = tube(
+        length, 80, 8, _pipe, {"inlet": lambda x: x[:, 2] < 1e-9, "outlet": lambda x: x[:, 2] > length - 1e-9}
+    )
+    return _spreading("in a tube", mesh, peclet, (1 + peclet**2 / 192) / peclet, walkers, 0.015)
+
+
+def _spreading(
+    what: str, mesh: Tetrahedra, peclet: float, exact: float, walkers: int, mesh_error: float
+) -> list[Check]:
+    """Variance and mean of the first passages between two planes, against D_eff in U·width and the bulk's speed."""
+    walk, positions = Walkers(mesh), (10.0, 78.0)
     down = walk.walk(walk.release("inlet", walkers), peclet, True, Planes.at(mesh, positions))
     crossings, first = down.crossings, []
-    for number in range(len(positions)):
+    for number in range(2):
         here = np.nonzero(crossings.plane == number)[0]
         _, earliest = np.unique(crossings.walker[here], return_index=True)
         first.append(crossings.since[here[earliest]])
+    length = positions[1] - positions[0]
     bulk = float(mesh.flows("inlet").sum()) / _area(mesh)
-    spread = (first[1].var() - first[0].var()) / (positions[1] - positions[0]) * bulk**3 / 2
-    exact = (1 + (peclet * bulk) ** 2 / 192) / peclet
+    spread = (first[1].var() - first[0].var()) / length * bulk**3 / 2
     error = SIGMAS * math.sqrt(2 / walkers) * first[1].var() / (first[1].var() - first[0].var())
-    speed = (positions[1] - positions[0]) / (first[1].mean() - first[0].mean()) / bulk
-    deviation = first[1].std() / math.sqrt(walkers) * bulk / (positions[1] - positions[0])
+    speed = length / (first[1].mean() - first[0].mean()) / bulk
+    deviation = first[1].std() / math.sqrt(walkers) * bulk / length
+    title = f"dispersion {what}, Pe {peclet:g}, over Taylor and Aris"
     return [
-        Check(f"dispersion in a tube, Pe {peclet:g}, over Taylor and Aris", spread / exact, 1.0, error, "Aris 1956"),
-        Check("speed of the tracer over the bulk's", speed, 1.0, SIGMAS * 2 * deviation, "Taylor 1953"),
+        Check(title, spread / exact, 1.0, error + mesh_error, "Aris 1956"),
+        Check(f"speed of the tracer {what} over the bulk's", speed, 1.0, SIGMAS * 2 * deviation, "Taylor 1953"),
     ]
 
 
