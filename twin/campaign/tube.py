@@ -23,8 +23,9 @@ LENGTHS_M = (0.1, 0.5, 1.0, 2.0)
 class Tube:
     """The question: mixing at `lengths` (m, from the mesh's origin) in tubes of the coil diameters `coils` (m).
 
-    A coil of None is a straight tube. `start` is the plane, in bores down the outlet, where marching takes over from the
-    walkers; the velocity there is taken at `places`, and the concentration at each node of marching twice, by `returns` walkers.
+    A coil of None is a straight tube. `start` is the plane, in bores down the outlet, where marching takes over from
+    the walkers; the velocity there is taken at `places`, and the concentration at each node of marching twice, by
+    `returns` walkers.
     """
 
     lengths: tuple[float, ...] = LENGTHS_M

@@ -121,8 +121,8 @@ class TubeWorker:
                 "bores": stop, "length_m": stop * self.bore, "segregation": segregation,
                 "index": 1 - math.sqrt(max(segregation, 0.0)),
                 "single": list(at.alone), "mean": sum(at.mean) / len(at.mean),
-                "numerical_diffusion": None if stop == self.tube.start else max(at.numerical, key=abs),
-                "flux_error": max(at.flux_error, key=abs), "scale_bores": sum(at.scale) / len(at.scale),
+                "numerical_diffusion": None if stop == self.tube.start else at.numerical[0, 1],
+                "flux_error": max(at.flux_error, key=abs), "scale_bores": at.scale[0, 1],
             })  # fmt: skip
             name = "straight" if coil is None else f"coil of {1e3 * coil:.3g} mm"
             self.tell("step", text=f"{name}: M {stations[-1]['index']:.3f} at {stop:.4g} bores")
@@ -178,7 +178,8 @@ def run(job: dict[str, Any], comm: MPI.Comm) -> None:
     if comm.rank == 0:
         record = {
             "schema": 1, "name": worker.point.name, "groups": worker.groups.as_dict(), "start_bores": worker.tube.start,
-            "nodes": plane[2].shape[1], "returns": 2 * worker.tube.returns, "tubes": tubes, "walkers": [one.as_dict() for one in reference],
+            "nodes": plane[2].shape[1], "returns": 2 * worker.tube.returns, "tubes": tubes,
+            "walkers": [one.as_dict() for one in reference],
             "provenance": provenance(ranks=comm.size, mesh_hash=job["mesh_hash"]),
         }  # fmt: skip
         write_json(Path(job["record"]), record)

@@ -72,8 +72,8 @@ class Station:
     segregation  I_s = (∫w c_i c_j/∫w − c̄²)/(c̄(1 − c̄)) of each pair; unbiased where the fields' noise is independent
     alone        the same of each field with itself: its noise counts as segregation
     index        M = 1 − √I_s of each pair
-    numerical    D_num/D_m of each field since the station before
-    scale        √(∫w(c − c̄)²/∫w|∇c|²) of each field in bores: the thickness of its striations, over π for a sine
+    numerical    D_num/D_m of each pair since the station before; NaN at the start
+    scale        √(∫w(c − c̄)²/(U∫|∇c|²)) of each pair in bores: the thickness of its striations, over π for a sine
     lowest, highest  of each field
     step         length of the last step, in bores
     spacing      of the grid's nodes along the radius, in bores
@@ -85,8 +85,8 @@ class Station:
     segregation: dict[tuple[int, int], float]
     alone: tuple[float, ...]
     index: dict[tuple[int, int], float]
-    numerical: tuple[float, ...]
-    scale: tuple[float, ...]
+    numerical: dict[tuple[int, int], float]
+    scale: dict[tuple[int, int], float]
     lowest: tuple[float, ...]
     highest: tuple[float, ...]
     step: float
@@ -497,7 +497,9 @@ class March:
         self._mass = self._weights(self._stream)
         self._mean = self._means()
         self._put_right = np.zeros(self.fields.shape[1])
-        self._last_variance, self._dissipated = self._variance(), np.zeros(self.fields.shape[1])
+        count = self.fields.shape[1]
+        self._pairs = [(i, j) for i in range(count) for j in range(i + 1, count)] or [(0, 0)]
+        self._last_product, self._dissipated = self._products(), np.zeros(len(self._pairs))
         self._moved: tuple[tuple[float, int], np.ndarray, np.ndarray] | None = None
 
     def to(self, z: float) -> Station:
@@ -534,7 +536,8 @@ class March:
         after = self._gradients()
         # In between, the gradients decay about exponentially: the logarithmic mean is exact for that.
         ratio = np.log(np.maximum(before, 1e-300) / np.maximum(after, 1e-300))
-        mean = np.where(np.abs(ratio) > 1e-6, (before - after) / np.where(ratio == 0, 1, ratio), (before + after) / 2)
+        curved = (np.abs(ratio) > 1e-6) & (np.minimum(before, after) > 0)
+        mean = np.where(curved, (before - after) / np.where(ratio == 0, 1, ratio), (before + after) / 2)
         self._dissipated += 2 * length / self.peclet * mean / self._mass.sum()
         if self._fixed is None:
             rate = float(np.max(np.log(variance / self._variance()))) / length if variance.min() > 0 else 0.0
@@ -594,33 +597,38 @@ class March:
     def _variance(self) -> np.ndarray:
         return self._mass @ (self.fields - self._means()) ** 2 / self._mass.sum()
 
+    def _products(self) -> np.ndarray:
+        """∫w (c_i − c̄_i)(c_j − c̄_j)/∫w of each pair: the variance that their noise has no part in."""
+        apart = self.fields - self._means()
+        return np.array([self._mass @ (apart[:, i] * apart[:, j]) for i, j in self._pairs]) / self._mass.sum()
+
     def _gradients(self) -> np.ndarray:
-        """∫h|∇c|² of each field."""
-        return np.maximum((self.fields * (self.grid.stiffness @ self.fields)).sum(axis=0), 0.0)
+        """∫h ∇c_i·∇c_j of each pair."""
+        stiff = self.grid.stiffness @ self.fields
+        return np.array([self.fields[:, i] @ stiff[:, j] for i, j in self._pairs])
 
     def _report(self) -> Station:
-        mean, mass = self._means(), self._mass / self._mass.sum()
-        apart = self.fields - mean
-        product = apart.T @ (mass[:, None] * apart)
-        count = len(mean)
-        pairs = [(i, j) for i in range(count) for j in range(i + 1, count)] or [(0, 0)]
-        segregation = {}
-        for i, j in pairs:
-            share = (mean[i] + mean[j]) / 2
-            segregation[i, j] = float(product[i, j] / (share * (1 - share)))
-        variance, steepness = np.diag(product), np.maximum(self._gradients(), 1e-300)
-        lost = self._last_variance - variance
+        mean, product, variance = self._means(), self._products(), self._variance()
+        share = np.array([(mean[i] + mean[j]) / 2 for i, j in self._pairs])
+        segregation = product / (share * (1 - share))
+        lost = self._last_product - product
         numerical = lost / np.where(self._dissipated > 0, self._dissipated, np.nan) - 1
-        self._last_variance, self._dissipated = variance.copy(), np.zeros(count)
+        steepness = np.maximum(self._gradients(), 1e-300)
+        scale = np.sqrt(np.maximum(product, 0.0) * self._mass.sum() / steepness)
+        self._last_product, self._dissipated = product, np.zeros(len(self._pairs))
+
+        def by_pair(values: np.ndarray) -> dict[tuple[int, int], float]:
+            return dict(zip(self._pairs, _plain(values), strict=True))
+
         return Station(
             bores=self.z,
             mean=_plain(mean),
             flux_error=_plain(self._put_right / mean),
-            segregation=segregation,
+            segregation=by_pair(segregation),
             alone=_plain(variance / (mean * (1 - mean))),
-            index={pair: 1 - math.sqrt(max(one, 0.0)) for pair, one in segregation.items()},
-            numerical=_plain(numerical),
-            scale=_plain(np.sqrt(variance * self._mass.sum() / steepness)),
+            index=by_pair(1 - np.sqrt(np.maximum(segregation, 0.0))),
+            numerical=by_pair(numerical),
+            scale=by_pair(scale),
             lowest=_plain(self.fields.min(axis=0)),
             highest=_plain(self.fields.max(axis=0)),
             step=self._length,
