@@ -52,7 +52,7 @@ class Finding:
 
 def examine() -> list[Finding]:
     """Looks at everything; takes a few seconds."""
-    looks: list[Callable[[], list[Finding]]] = [_machine, _python, _rig, _picture, _dolfinx, _petsc, _mpi, _gmsh]
+    looks: list[Callable[[], list[Finding]]] = [_machine, _python, _rig, _picture, _dolfinx, _petsc, _mpi, _gmsh, _numba]
     with ThreadPoolExecutor(max(2, _cores())) as pool:
         found = [finding for findings in pool.map(lambda look: look(), looks) for finding in findings]
     return sorted(found, key=lambda finding: finding.half == "field")
@@ -156,6 +156,13 @@ def _gmsh() -> list[Finding]:
         return [Finding("Gmsh", value, not lacking, remedy, "field")]
 
     return _try("Gmsh", "gmsh", f"pip install gmsh meshio; {FIELD}", read)
+
+
+def _numba() -> list[Finding]:
+    def read(data: dict[str, Any]) -> list[Finding]:
+        return [Finding("Numba", f"{data['version']}, compiles", data["right"], "", "field")]
+
+    return _try("Numba", "numba", f"pip install numba; {FIELD}", read)
 
 
 def _picture() -> list[Finding]:
@@ -299,6 +306,16 @@ def _probe_mpi4py() -> dict[str, Any]:
     ranks = MPI.COMM_WORLD.allreduce(1)
     library = re.split(r"[,\n]", MPI.Get_library_version().strip("\0 \n"))[0]
     return {"library": library, "ranks": ranks} if MPI.COMM_WORLD.rank == 0 else {}
+
+
+def _probe_numba() -> dict[str, Any]:
+    import numba
+
+    @numba.njit
+    def twice(number: float) -> float:
+        return 2 * number
+
+    return {"version": numba.__version__, "right": twice(1.5) == 3.0}
 
 
 def _probe_gmsh() -> dict[str, Any]:

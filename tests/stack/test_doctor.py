@@ -38,7 +38,7 @@ def test_the_field_half_is_whole(findings: dict[str, Finding]) -> None:
 
 @pytest.mark.skipif(find_spec("dolfinx") is not None, reason="dolfinx is here")
 def test_without_dolfinx_it_says_how_to_get_it(findings: dict[str, Finding]) -> None:
-    for name in ("dolfinx", "PETSc", "MPI", "Gmsh"):
+    for name in ("dolfinx", "PETSc", "MPI", "Gmsh", "Numba"):
         assert (findings[name].value, findings[name].ok, findings[name].half) == ("missing", False, "field")
         assert "conda" in findings[name].remedy
 
