@@ -53,9 +53,13 @@ def test_numbers_agree_across_ranks(runs, ranks):
         assert one["status"] == other["status"] == "steady"
         assert other["provenance"]["ranks"] == ranks
         assert other["flow"]["pressure_drop_pa"] == pytest.approx(one["flow"]["pressure_drop_pa"], rel=1e-8)
-        for here, there in zip(one["mixing"]["planes"], other["mixing"]["planes"], strict=True):
+        for here, there in zip(one["mixing"]["grid"]["planes"], other["mixing"]["grid"]["planes"], strict=True):
             assert there == pytest.approx(here, rel=1e-6, abs=1e-7)
-        assert other["mixing"]["time"]["value"] == pytest.approx(one["mixing"]["time"]["value"], rel=1e-6)
+        # Walkers are the same to the last bit in the same flow (test_walkers); these flows agree to Newton's tolerance,
+        # which decides a few walkers in thousands.
+        for here, there in zip(one["mixing"]["planes"], other["mixing"]["planes"], strict=True):
+            assert there["segregation"] == pytest.approx(here["segregation"], abs=here["error"])
+        assert other["mixing"]["time"]["value"] == pytest.approx(one["mixing"]["time"]["value"], rel=0.05)
 
 
 def test_finished_points_are_reused_and_outdated_ones_are_not(case, runs):

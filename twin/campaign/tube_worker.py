@@ -121,8 +121,10 @@ class TubeWorker:
                 "bores": stop, "length_m": stop * self.bore, "segregation": segregation,
                 "index": 1 - math.sqrt(max(segregation, 0.0)),
                 "single": list(at.alone), "mean": sum(at.mean) / len(at.mean),
-                "numerical_diffusion": None if stop == self.tube.start else at.numerical[0, 1],
-                "flux_error": max(at.flux_error, key=abs), "scale_bores": at.scale[0, 1],
+                # At the start the gradients are those of the walkers' noise.
+                "numerical_diffusion": at.numerical[0, 1] if stop > self.tube.start else None,
+                "flux_error": max(at.flux_error, key=abs),
+                "scale_bores": at.scale[0, 1] if stop > self.tube.start else None,
             })  # fmt: skip
             name = "straight" if coil is None else f"coil of {1e3 * coil:.3g} mm"
             self.tell("step", text=f"{name}: M {stations[-1]['index']:.3f} at {stop:.4g} bores")

@@ -66,7 +66,7 @@ def tube(arguments: argparse.Namespace, reporter: Reporter) -> Any:
         rows = [
             [
                 f"{at['length_m']:.4g}", f"{at['bores']:.4g}", f"{at['index']:.4f}", f"{at['segregation']:.4g}",
-                f"{1e3 * at['scale_bores'] * bore:.0f}",
+                "" if at["scale_bores"] is None else f"{1e3 * at['scale_bores'] * bore:.0f}",
                 "" if at["numerical_diffusion"] is None else f"{at['numerical_diffusion']:.3f}",
                 f"{at['flux_error']:.0e}",
             ]
