@@ -8,6 +8,8 @@ from scipy.special import jnp_zeros, jv
 from twin.errors import BadInput
 from twin.transport.marching import March, scattered
 
+pytestmark = pytest.mark.field
+
 
 class Flow:
     """A flow that does not change along the tube."""

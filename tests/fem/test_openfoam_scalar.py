@@ -25,6 +25,7 @@ from twin.verification.hexahedra import (
 from twin.verification.mixing import exact_segregation
 from twin.verification.openfoam_scalar import PLANES, SCHEMES, PeerFlow
 
+pytestmark = pytest.mark.field
 PECLET = 200.0  # on the width of the channel
 LENGTH, DEPTH = 4.0, 0.25
 
