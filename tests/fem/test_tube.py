@@ -87,4 +87,6 @@ def test_a_tube_that_can_not_be(solved, tube, words):
 def test_a_point_that_is_not_solved(solved):
     case, results, mesh = solved
     with pytest.raises(BadInput, match="is not solved"):
-        run_tube(case, "coarse", results, mesh, OperatingPoint.from_ml_h(310, 60, 293.15), Tube(), 1, lambda event: None)
+        run_tube(
+            case, "coarse", results, mesh, OperatingPoint.from_ml_h(310, 60, 293.15), Tube(), 1, lambda event: None
+        )

@@ -151,9 +151,7 @@ def dispersion(walkers: int = 10_000) -> list[Check]:
 def dispersion_in_a_tube(walkers: int = 10_000) -> list[Check]:
     """The same in a tube, D_eff/D = 1 + Pe²/192; a polygon of 48 sides is 1.5 % short of the slowest layer."""
     peclet, length = 40.0, 80.0
-    mesh = tube(
-        length, 80, 8, _pipe, {"inlet": lambda x: x[:, 2] < 1e-9, "outlet": lambda x: x[:, 2] > length - 1e-9}
-    )
+    mesh = tube(length, 80, 8, _pipe, {"inlet": lambda x: x[:, 2] < 1e-9, "outlet": lambda x: x[:, 2] > length - 1e-9})
     return _spreading("in a tube", mesh, peclet, (1 + peclet**2 / 192) / peclet, walkers, 0.015)
 
 
