@@ -52,7 +52,8 @@ class Finding:
 
 def examine() -> list[Finding]:
     """Looks at everything; takes a few seconds."""
-    looks: list[Callable[[], list[Finding]]] = [_machine, _python, _rig, _picture, _dolfinx, _petsc, _mpi, _gmsh, _numba]
+    looks: list[Callable[[], list[Finding]]] = [_machine, _python, _rig, _picture]
+    looks += [_dolfinx, _petsc, _mpi, _gmsh, _numba]
     with ThreadPoolExecutor(max(2, _cores())) as pool:
         found = [finding for findings in pool.map(lambda look: look(), looks) for finding in findings]
     return sorted(found, key=lambda finding: finding.half == "field")

@@ -229,7 +229,7 @@ def show_mixing(case: Case, mixing: dict[str, Any], reporter: Reporter) -> None:
         rows,
     )
     reporter.say(
-        f"M has the error of the flow's mesh besides, ± {mixing['mesh_error']:g}. The grid's M has its own diffusion in"
+        f"M has the flow mesh's error besides, ± {mixing['mesh_error']:.2g}. The grid's M has its own diffusion in"
         f" it:\nan upper bound, quotable where D_num/D_m is {QUOTABLE:g} or less."
     )
     reporter.table("species, residence, exposure", ["figure", "value"], _figures(mixing, bore))

@@ -202,5 +202,5 @@ def mixing_facts(solved: Sequence[PointState]) -> dict[str, Any]:
         "index": span([mixing["index_outlet"]["value"] for mixing in mixings]),
         "time": f"{span([1e3 * mixing['time']['value'] for mixing in mixings])} ms",
         "index_error": f"{max(mixing['planes'][-1]['index_error'] for mixing in mixings):.1g}",
-        "mesh_error": f"{max(mixing['mesh_error'] for mixing in mixings):g}",
+        "mesh_error": f"{max(mixing['mesh_error'] for mixing in mixings):.2g}",
     }

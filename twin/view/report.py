@@ -140,7 +140,7 @@ def _summary(states: list[PointState], parts: dict[str, Any]) -> list[str]:
         texts.append(
             f"Random walkers, free of numerical diffusion, measure the mixing: M at the end of the mesh is"
             f" {mixing['index']}, the mixing time {mixing['time']}. The statistical standard error of M is"
-            f" {mixing['index_error']} at most, the error by the flow's mesh ± {mixing['mesh_error']}."
+            f" {mixing['index_error']} at most, that of the flow's mesh at most ± {mixing['mesh_error']}."
         )
     if mixing and mixing["quotable"] < mixing["planes"]:
         texts.append(
