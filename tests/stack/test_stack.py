@@ -162,7 +162,11 @@ def test_a_set_up_that_fails_leaves_nothing(machine: Machine) -> None:
 def test_an_interrupted_set_up_ends_its_children_and_leaves_nothing(
     machine: Machine, sent: signal.Signals, expected: int
 ) -> None:
-    process = machine.start(HANG)
+    heard = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # below nohup it is ignored, and children inherit that
+    try:
+        process = machine.start(HANG)
+    finally:
+        signal.signal(signal.SIGHUP, heard)
     wait_for(machine.folder / "child")
     os.kill(process.pid, sent)
     status, output = finish(process)
