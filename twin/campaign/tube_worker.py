@@ -46,7 +46,7 @@ class TubeWorker:
         asked = job["tube"]
         self.tube = Tube(**{**asked, "lengths": tuple(asked["lengths"]), "coils": tuple(asked["coils"])})
         self.groups, self.bore = groups(self.case, self.point), bore_m(self.case)
-        self.mesh = self._mesh()
+        self.mesh = self._mesh(job["mesh_hash"])
         self.walkers = Walkers(self.mesh, comm)
 
     def tell(self, kind: str, **more: Any) -> None:
@@ -55,10 +55,9 @@ class TubeWorker:
         sys.stdout.flush()
 
     def plane(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Places (n, 2) across the plane in bores, the velocity there (n, 3), and c at the nodes of
-        marching, twice.
+        """Places (n, 2) across the plane in bores, the velocity there (n, 3), and c at the nodes of marching, twice.
 
-        The frame: y and the third axis as in the mesh, x towards the antisolvent's side.
+        x and y are the mesh's; in a coil, +x points away from its axis.
         """
         mesh, walkers = self.mesh, self.walkers
         planes = Planes.at(mesh, (self.tube.start,))
@@ -131,18 +130,19 @@ class TubeWorker:
         dean = self.groups.reynolds * math.sqrt(curvature)
         return {"coil_m": coil, "dean": dean, "developed_bores": flow.steady_from, "stations": stations}
 
-    def _mesh(self) -> Tetrahedra:
+    def _mesh(self, mesh_hash: str) -> Tetrahedra:
         """The walkers' mesh of the solved point; rank 0 reads, all build."""
         path = self.results.point(self.point.name)
         read = None
         if self.comm.rank == 0:
             record = read_json(path / "record.json") if (path / "record.json").exists() else {"status": "failed"}
-            if record["status"] != "failed" and (path / "fields.vtu").exists():
+            here = record.get("provenance", {}).get("mesh_hash") == mesh_hash
+            if here and record["status"] != "failed" and (path / "fields.vtu").exists():
                 nodes = storage.read_nodes(self.results.mesh / "junction.msh")
                 read = nodes, storage.read_fields(path / "fields.vtu")["velocity"]
         read = self.comm.bcast(read)
         if read is None:
-            raise BadInput(f"{self.point.name} is not solved", "run twin solve for it first")
+            raise BadInput(f"{self.point.name} is not solved on this mesh", "run twin solve for it first")
         return walkers_mesh(*read)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from twin.case import Case
+from twin.case.schema import SOLVENT
 from twin.errors import TwinError
 from twin.estimate import Estimate
 from twin.fem.storage import Nodes
@@ -18,7 +19,6 @@ from twin.operating import OperatingPoint
 from twin.transport import Comm, Places, Planes, Tetrahedra, Walkers, Walks, split, tetrahedra
 
 INLETS = ("antisolvent", "precursor")
-SOLVENT = "solvent"  # the precursor's own liquid among the species
 BAND = 1.645  # standard errors to either side of a value: 90 %
 _ELEMENT_PATH = 0.25  # bores between two samples of a history
 _MOST_SAMPLES = 80
@@ -120,9 +120,12 @@ def _estimates(found: list[Segregation], unit_s: float, mesh_error: float) -> di
         raise TwinError(f"no mixing time: {error}", "give more walkers, or a longer outlet") from error
     last = found[-1]
     spread = math.hypot(BAND * last.index_error, mesh_error)
-    index = Estimate(last.index, max(last.index - spread, 0.0), min(last.index + spread, 1.0), "", "bounded")
+    # Where the streams are all but mixed, or all but apart, the sample's I_s may lie outside of 0 … 1 by its error.
+    value = min(max(last.index, 0.0), 1.0)
+    index = Estimate(value, max(value - spread, 0.0), min(value + spread, 1.0), "", "bounded")
     # ln τ moves with M by 2 dM/((1 − M) |ln I_s|).
-    sensitivity = 2 / (math.sqrt(last.segregation) * abs(math.log(last.segregation)))
+    inside = min(max(last.segregation, last.error), 1 - last.error)
+    sensitivity = 2 / (math.sqrt(inside) * abs(math.log(inside)))
     log_spread = math.hypot(BAND * fit.log_error, sensitivity * mesh_error)
     tau = Estimate(fit.tau, fit.tau * math.exp(-log_spread), fit.tau * math.exp(log_spread), "s", "bounded")
     return {

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from twin.errors import BadInput
 from twin.liquids import LIQUIDS
@@ -98,6 +98,10 @@ class Precursor(Strict):
 
     concentration: Concentration
     diffusivity: Diffusivity
+
+
+#: The name of the precursor's own liquid among the species of a record.
+SOLVENT = "solvent"
 
 
 class Species(Strict):
@@ -216,6 +220,13 @@ class Case(Strict):
     setpoint: Setpoint
     rig: Rig
     assumptions: dict[str, str] = {}
+
+    @field_validator("species")
+    @classmethod
+    def _not_the_solvent(cls, species: dict[str, Species]) -> dict[str, Species]:
+        if SOLVENT in species:
+            raise ValueError(f'"{SOLVENT}" is the precursor\'s own liquid: its diffusivity is that of [precursor]')
+        return species
 
     @property
     def points(self) -> list[OperatingPoint]:
