@@ -73,15 +73,27 @@ def run_points(
         "twin.campaign.worker",
         results,
         {
-            "case": str(case.folder.resolve()),
-            "level": level,
-            "results": str(results.folder.resolve()),
-            "mesh_hash": mesh.hash,
-            "points": [[p.antisolvent_m3_s, p.precursor_m3_s, p.temperature_k] for p in open_points],
+            **common_job(case, level, results, mesh),
+            "points": [flows_of(point) for point in open_points],
         },
         ranks,
         follow,
     )
+
+
+def common_job(case: Case, level: str, results: Results, mesh: MeshFolder) -> dict[str, Any]:
+    """What the job of every worker says: whose mesh, and where its results are."""
+    return {
+        "case": str(case.folder.resolve()),
+        "level": level,
+        "results": str(results.folder.resolve()),
+        "mesh_hash": mesh.hash,
+    }
+
+
+def flows_of(point: OperatingPoint) -> list[float]:
+    """A point as a job has it: the arguments of `OperatingPoint`."""
+    return [point.antisolvent_m3_s, point.precursor_m3_s, point.temperature_k]
 
 
 def start_workers(module: str, results: Results, job: dict[str, Any], ranks: int, follow: Follow) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from twin.campaign.run import Follow, check_laminar, start_workers
+from twin.campaign.run import Follow, check_laminar, common_job, flows_of, start_workers
 from twin.case import Case, Results
 from twin.files import read_json
 from twin.junction import groups
@@ -34,11 +34,8 @@ def run_stability(
     check_laminar(series[-1], point.name, allow_high_reynolds)
     path = results.stability(point.name)
     job = {
-        "case": str(case.folder.resolve()),
-        "level": level,
-        "results": str(results.folder.resolve()),
-        "mesh_hash": mesh.hash,
-        "point": [point.antisolvent_m3_s, point.precursor_m3_s, point.temperature_k],
+        **common_job(case, level, results, mesh),
+        "point": flows_of(point),
         "reynolds": series,
         "record": str(path.resolve()),
     }

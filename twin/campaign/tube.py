@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from twin.campaign.run import Follow, start_workers
+from twin.campaign.run import Follow, common_job, flows_of, start_workers
 from twin.case import Case, Results
 from twin.errors import BadInput
 from twin.files import read_json
@@ -64,11 +64,8 @@ def run_tube(
             )
     path = results.tube(point.name)
     job = {
-        "case": str(case.folder.resolve()),
-        "level": level,
-        "results": str(results.folder.resolve()),
-        "mesh_hash": mesh.hash,
-        "point": [point.antisolvent_m3_s, point.precursor_m3_s, point.temperature_k],
+        **common_job(case, level, results, mesh),
+        "point": flows_of(point),
         "tube": {**vars(tube)},
         "record": str(path.resolve()),
     }

@@ -48,6 +48,7 @@ class TubeWorker:
         self.groups, self.bore = groups(self.case, self.point), bore_m(self.case)
         self.mesh = self._mesh(job["mesh_hash"])
         self.walkers = Walkers(self.mesh, comm)
+        self.mesh_error = self.case.level(job["level"]).index_error_at(self.groups.reynolds)
 
     def tell(self, kind: str, **more: Any) -> None:
         """Prints an event."""
@@ -135,7 +136,7 @@ class TubeWorker:
         path = self.results.point(self.point.name)
         read = None
         if self.comm.rank == 0:
-            record = read_json(path / "record.json") if (path / "record.json").exists() else {"status": "failed"}
+            record: dict[str, Any] = read_json(path / "record.json") if (path / "record.json").exists() else {}
             here = record.get("provenance", {}).get("mesh_hash") == mesh_hash
             if here and record["status"] != "failed" and (path / "fields.vtu").exists():
                 nodes = storage.read_nodes(self.results.mesh / "junction.msh")
@@ -181,7 +182,7 @@ def run(job: dict[str, Any], comm: MPI.Comm) -> None:
         record = {
             "schema": 1, "name": worker.point.name, "groups": worker.groups.as_dict(), "start_bores": worker.tube.start,
             "nodes": plane[2].shape[1], "returns": 2 * worker.tube.returns, "tubes": tubes,
-            "walkers": [one.as_dict() for one in reference],
+            "walkers": [one.as_dict() for one in reference], "mesh_error": worker.mesh_error, "label": "bounded",
             "provenance": provenance(ranks=comm.size, mesh_hash=job["mesh_hash"]),
         }  # fmt: skip
         write_json(Path(job["record"]), record)

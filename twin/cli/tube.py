@@ -78,4 +78,8 @@ def tube(arguments: argparse.Namespace, reporter: Reporter) -> Any:
             ["tube m", "bores", "M", "I_s", "striation µm", "D_num/D_m", "flux put right"],
             rows,
         )
+    reporter.say(
+        f"M has the flow mesh's error besides, ± {record['mesh_error']:.2g} (bounded); the walkers' table is the check of the"
+        " start and of marching"
+    )
     return record

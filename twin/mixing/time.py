@@ -26,13 +26,13 @@ def mixing_time(
 
     Raises `ValueError` where the segregation does not fall: there is no mixing time then.
     """
-    t, values = np.asarray(times, float), np.clip(np.asarray(segregation, float), 1e-12, None)
+    t = np.asarray(times, float)
+    error = np.zeros_like(t) if errors is None else np.asarray(errors, float)
+    values = np.maximum(np.asarray(segregation, float), np.maximum(error, 1e-12))  # below its error it says no more
     decay = -np.log(values)
     slope = float(t @ decay / (t @ t))
     if slope <= 0:
         raise ValueError("the segregation does not fall along the outlet")
     misfit = float(((decay - slope * t) ** 2).sum() / max(len(t) - 1, 1) / (t @ t))
-    sampling = 0.0
-    if errors is not None:
-        sampling = float((t**2 @ (np.asarray(errors, float) / values) ** 2) / (t @ t) ** 2)
+    sampling = float(t**2 @ (error / values) ** 2) / float(t @ t) ** 2
     return MixingTime(2 / slope, float(np.sqrt(misfit + sampling)) / slope)
