@@ -79,7 +79,7 @@ def tube(arguments: argparse.Namespace, reporter: Reporter) -> Any:
             rows,
         )
     reporter.say(
-        f"M has the flow mesh's error besides, ± {record['mesh_error']:.2g} (bounded); the walkers' table is the check of the"
-        " start and of marching"
+        f"M has the flow mesh's error besides, ± {record['mesh_error']:.2g} (bounded); the walkers' table is the"
+        " check of the start and of marching"
     )
     return record
