@@ -16,7 +16,7 @@ from twin.rig import Clock, Setpoint, load_setpoint
 from twin.rig.bench import simulated_line
 from twin.rig.clock import VirtualClock
 from twin.rig.limits import equipment
-from twin.rig.simulated import SimulatedLine
+from twin.rig.simulated.line import SimulatedLine
 from twin.units import from_ml_per_h
 
 CASE = Path(__file__).parents[2] / "cases" / "liang2023"

@@ -14,22 +14,22 @@ from twin.rig import Clock
 from twin.rig.bench import simulated_line
 from twin.rig.errors import CommandRefused, NoReply, NotStopped, PumpAlarm, RigError
 from twin.rig.limits import equipment
-from twin.rig.newera import NewEraPump
 from twin.rig.port import Port, open_port
-from twin.rig.protocol import Pump, Status
-from twin.rig.simulated import Fault, SimulatedLine
+from twin.rig.pumps.newera import NewEraPump
+from twin.rig.pumps.protocol import Pump, Status
+from twin.rig.simulated.line import Fault, SimulatedLine
 
 
 @pytest.fixture
 def port(line: SimulatedLine) -> Iterator[Port]:
-    opened = open_port(line.path, deadline_s=0.3)
+    opened = open_port(line.path, 19200, deadline_s=0.3)
     yield opened
     opened.close()
 
 
 @pytest.fixture
 def pumps(port: Port, clock: Clock) -> list[NewEraPump]:
-    made = [NewEraPump(port, address, now=clock.now) for address in (0, 1)]
+    made = [NewEraPump(port, address, clock=clock) for address in (0, 1)]
     for pump in made:
         with pytest.raises(PumpAlarm, match="reset"):
             pump.identify()
@@ -178,7 +178,7 @@ def test_the_simulator_ends_cleanly(case: Case, clock: Clock) -> None:
     before, threads = len(list(proc.iterdir())), threading.active_count()
     for _ in range(5):
         with simulated_line(equipment(case), clock) as simulated:
-            opened = open_port(simulated.path)
+            opened = open_port(simulated.path, 19200)
             with pytest.raises(PumpAlarm):
                 NewEraPump(opened, 0).status()
             opened.close()
@@ -188,12 +188,12 @@ def test_the_simulator_ends_cleanly(case: Case, clock: Clock) -> None:
 
 def test_the_simulator_shares_no_code_with_the_driver() -> None:
     import twin.rig.simulated as line_module
-    import twin.rig.simulated_pump as pump_module
+    import twin.rig.simulated.newera as pump_module
 
     for module in (line_module, pump_module):
         text = Path(module.__file__ or "").read_text(encoding="utf-8")
         imported = [row for row in text.splitlines() if row.startswith(("from twin", "import twin"))]
         assert set(imported) <= {
-            "from twin.rig.simulated_pump import SimulatedPump",
-            "from twin.rig.wire import ETX, STX",
+            "from twin.rig.simulated.newera import SimulatedPump",
+            "from twin.rig.wire.newera import ETX, STX",
         }

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from twin.errors import BadInput
 from twin.rig.errors import BadReply, CommandRefused, NoReply, PumpAlarm, RigError
-from twin.rig.newera import NewEraPump, Reply, format_number, parse_reply
 from twin.rig.port import Port
-from twin.rig.protocol import Status
-from twin.rig.simulated_pump import _digits, _value
+from twin.rig.pumps.newera import NewEraPump, Reply, format_number, parse_reply
+from twin.rig.pumps.protocol import Status
+from twin.rig.simulated.newera import _digits, _value
 
 
 class Tape:

@@ -12,7 +12,7 @@ from twin.errors import BadInput
 from twin.rig import Setpoint, check, load_setpoint, plan
 from twin.rig.clock import Clock, VirtualClock
 from twin.rig.limits import equipment
-from twin.rig.syringes import PUMP_MODELS, SYRINGES, pump_model, syringe
+from twin.rig.pumps.catalogue import PUMP_MODELS, SYRINGES, pump_model, syringe
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ from twin.rig.interrupts import Interrupts
 from twin.rig.journal import Journal
 from twin.rig.limits import ROLES
 from twin.rig.port import Port, open_port
-from twin.rig.simulated import Fault, SimulatedLine
+from twin.rig.simulated.line import Fault, SimulatedLine
 
 OF_THE_LINK = (Fault.SILENCE, Fault.MUTE, Fault.GARBAGE, Fault.PARTIAL, Fault.WRONG_ADDRESS)
 
@@ -187,7 +187,7 @@ def test_every_fault_stops_both_pumps(
 def test_a_pump_that_goes_for_good_does_not_keep_the_other_from_stopping(
     case: Case, setpoint: Setpoint, line: SimulatedLine, clock: Clock, fault: Fault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("twin.rig.newera.NewEraPump.stop.__defaults__", (0.2,), raising=False)
+    monkeypatch.setattr("twin.rig.pumps.newera.NewEraPump.stop.__defaults__", (0.2,), raising=False)
     spoil = Spoiler("hold", 1, lambda: line.inject(fault, 1))
     with pytest.raises(NotStopped, match="NOT VERIFIED AS STOPPED: the precursor pump") as caught:
         run(case, setpoint, clock=clock, simulator=line, on_progress=spoil)

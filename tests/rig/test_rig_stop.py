@@ -29,7 +29,7 @@ from twin.rig.errors import NotStopped
 from twin.rig.limits import equipment
 from twin.rig.port import open_port
 from twin.rig.runlock import NAME, holder
-from twin.rig.simulated import Fault, SimulatedLine
+from twin.rig.simulated.line import Fault, SimulatedLine
 
 CHILD = """
 import sys
@@ -154,7 +154,7 @@ def test_emergency_stop_after_a_killed_run(wired: Case, propose: Callable[..., P
 def test_emergency_stop_says_what_it_can_not_verify(
     wired: Case, line: SimulatedLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("twin.rig.newera.NewEraPump.stop.__defaults__", (0.3,), raising=False)
+    monkeypatch.setattr("twin.rig.pumps.newera.NewEraPump.stop.__defaults__", (0.3,), raising=False)
     line.inject(Fault.SILENCE, 1)
     with pytest.raises(NotStopped, match="precursor pump") as caught:
         emergency_stop(wired)
@@ -198,14 +198,14 @@ def test_what_is_no_serial_port_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     for path in (tmp_path / "file", Path("/dev/null"), tmp_path):
         with pytest.raises(BadInput, match="is no serial port"):
-            open_port(str(path))
+            open_port(str(path), 19200)
     for url in ("nonsense://x", "socket://nowhere"):
         with pytest.raises((BadInput, RigError)):
-            open_port(url)
+            open_port(url, 19200)
 
 
 def test_a_port_in_use_is_refused(wired: Case, setpoint: Setpoint, line: SimulatedLine) -> None:
-    held = open_port(line.path)
+    held = open_port(line.path, 19200)
     try:
         with pytest.raises(RigError, match="in use by another program"):
             run(wired, setpoint)
@@ -219,7 +219,7 @@ def test_no_permission_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("serial.serial_for_url", denied)
     with pytest.raises(BadInput, match="no permission"):
-        open_port("/dev/ttyUSB0")
+        open_port("/dev/ttyUSB0", 19200)
 
 
 @pytest.fixture
@@ -241,7 +241,7 @@ def echo() -> Iterator[str]:
 
 
 def test_a_wrong_device_is_refused(case: Case, setpoint: Setpoint, echo: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("twin.rig.newera.NewEraPump.stop.__defaults__", (0.3,), raising=False)
+    monkeypatch.setattr("twin.rig.pumps.newera.NewEraPump.stop.__defaults__", (0.3,), raising=False)
     monkeypatch.setattr("twin.rig.bench.open_port", partial(open_port, deadline_s=0.1))
     with pytest.raises(RigError, match="came from socket") as caught:
         run(on_port(case, echo), setpoint)

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 from twin.errors import BadInput
 from twin.rig.clock import Clock
 from twin.rig.limits import Equipment
-from twin.rig.newera import NewEraPump
 from twin.rig.planning import SIMULATED
 from twin.rig.port import Note, open_port
+from twin.rig.pumps.newera import NewEraPump
+from twin.rig.wire.newera import BAUD
 
 if TYPE_CHECKING:
-    from twin.rig.simulated import SimulatedLine
+    from twin.rig.simulated.line import SimulatedLine
 
 #: How many times as fast as the wall a run goes when every pump is simulated.
 SIMULATED_SPEED = 10.0
@@ -48,10 +49,10 @@ def opened(
             path = url
             if url == SIMULATED:
                 path = (simulator or stack.enter_context(simulated_line(pumps, clock))).path
-            ports[url] = open_port(path, note)
+            ports[url] = open_port(path, BAUD, note)
             stack.callback(ports[url].close)
         yield {
-            role: NewEraPump(ports[pump.port], pump.address, pump.name, pump.model.number, clock.now)
+            role: NewEraPump(ports[pump.port], pump.address, pump.name, pump.model.number, clock)
             for role, pump in pumps.items()
         }
 
@@ -59,8 +60,8 @@ def opened(
 def simulated_line(pumps: Mapping[str, Equipment], clock: Clock) -> SimulatedLine:
     """A simulated line with the simulated ones of these pumps, each with a full syringe, just switched on."""
     try:
-        from twin.rig.simulated import SimulatedLine
-        from twin.rig.simulated_pump import SimulatedPump
+        from twin.rig.simulated.line import SimulatedLine
+        from twin.rig.simulated.newera import SimulatedPump
     except ImportError as error:  # tty is POSIX only
         raise BadInput(
             "the simulated pumps need pseudo-terminals, which this system has not", "use Linux or macOS"

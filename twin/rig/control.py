@@ -27,7 +27,7 @@ from twin.rig.session import OnProgress, Session
 from twin.rig.setpoint import Setpoint
 
 if TYPE_CHECKING:
-    from twin.rig.simulated import SimulatedLine
+    from twin.rig.simulated.line import SimulatedLine
 
 
 @dataclass(frozen=True)

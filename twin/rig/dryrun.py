@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from twin.rig.clock import VirtualClock
 from twin.rig.interrupts import Interrupts
-from twin.rig.newera import NewEraPump
 from twin.rig.planning import Plan
+from twin.rig.pumps.newera import NewEraPump
 from twin.rig.recorder import Recorder
 from twin.rig.session import Session
 
@@ -79,7 +80,13 @@ class _PaperLine:
         self._clock = clock
         self._sent = sent
 
-    def exchange(self, message: bytes, until: int, insist: bool = False) -> bytes:
+    def exchange(
+        self,
+        message: bytes,
+        whole: Callable[[bytes], bool],
+        insist: bool = False,
+        unasked: Callable[[bytes], None] | None = None,
+    ) -> bytes:
         self._sent.append(Sent(self._clock.now(), self.url, message))
         text = message.decode("ascii").rstrip("\r")
         return b"\x02" + text[:2].encode() + self._pumps[int(text[:2])].answer(text[2:]).encode() + b"\x03"
@@ -102,7 +109,7 @@ def dry_run(plan: Plan) -> DryRun:
         for url in dict.fromkeys(pump.port for pump in plan.pumps.values())
     }
     pumps = {
-        role: NewEraPump(lines[pump.port], pump.address, pump.name, pump.model.number, clock.now)
+        role: NewEraPump(lines[pump.port], pump.address, pump.name, pump.model.number, clock)
         for role, pump in plan.pumps.items()
     }
     Session(plan, pumps, clock, Recorder(None, clock.now)).run(Interrupts())

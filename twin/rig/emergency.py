@@ -14,11 +14,12 @@ from twin.rig.clock import Clock
 from twin.rig.errors import NotStopped, RigError
 from twin.rig.journal import END, Journal
 from twin.rig.limits import ROLES, Equipment, equipment
-from twin.rig.newera import NewEraPump
 from twin.rig.planning import SIMULATED
 from twin.rig.port import open_port
+from twin.rig.pumps.newera import NewEraPump
 from twin.rig.recorder import Recorder
 from twin.rig.runlock import NAME, holder, rig_folder
+from twin.rig.wire.newera import BAUD
 
 #: Wall time that another process has for its stop, s.
 STOP_S = 20.0
@@ -102,9 +103,9 @@ def _stop_port(url: str, chain: list[Equipment], where: Path, said: list[str]) -
     recorder = Recorder(None, clock.now)
     recorder.hold_back()
     problems: dict[str, str] = {}
-    port = open_port(url, recorder.note)
+    port = open_port(url, BAUD, recorder.note)
     try:
-        pumps = [NewEraPump(port, pump.address, pump.name, now=clock.now) for pump in chain]
+        pumps = [NewEraPump(port, pump.address, pump.name, clock=clock) for pump in chain]
         for pump in pumps:  # first one quick stop to each: a silent pump must not delay the other
             with suppress(RigError):
                 pump.request_stop()

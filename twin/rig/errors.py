@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from twin.errors import TwinError
-from twin.rig.wire import ALARMS, REFUSALS
+from twin.rig.wire.newera import ALARMS, REFUSALS
 
 
 class RigError(TwinError):

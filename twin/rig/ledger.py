@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from twin.rig.protocol import Dispensed, Span
+from twin.rig.pumps.protocol import Dispensed, Span
 
 #: Largest difference that passes, %, on top of what the clocks and the counter can't resolve.
 TOLERANCE_PERCENT = 0.5

@@ -8,7 +8,7 @@ from twin.case.schema import Case
 from twin.case.schema import Pump as PumpEntry
 from twin.errors import BadInput
 from twin.operating import OperatingPoint
-from twin.rig.syringes import PumpModel, Syringe, pump_model, syringe
+from twin.rig.pumps.catalogue import PumpModel, Syringe, pump_model, syringe
 from twin.units import to_ml_per_h
 
 #: In the order of starting; stopping goes the other way, so that the precursor never flows alone.

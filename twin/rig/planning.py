@@ -10,7 +10,7 @@ from typing import Any
 from twin.case.schema import Case
 from twin.errors import BadInput
 from twin.rig.limits import Equipment, check_rates, equipment
-from twin.rig.newera import format_number
+from twin.rig.pumps.newera import format_number
 from twin.rig.setpoint import Setpoint
 from twin.units import to_celsius, to_ml_per_h
 

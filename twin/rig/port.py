@@ -1,10 +1,12 @@
-"""One serial port: one lock, a deadline on every read, every byte noted."""
+"""One serial port: one lock, a deadline on every read, every byte noted.
+
+The port knows no protocol. Whoever exchanges says when a reply is whole, and what to do with bytes that came unasked.
+"""
 
 from __future__ import annotations
 
 import errno
 import threading
-import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -12,8 +14,8 @@ import serial
 from serial.tools import list_ports
 
 from twin.errors import BadInput, TwinError
+from twin.rig.clock import Clock
 from twin.rig.errors import BadReply, NoReply, RigError
-from twin.rig.wire import BAUD
 
 #: What `pyserial` and the operating system raise when a device goes away under a read or a write. A port that was
 #: closed underneath gives TypeError or ValueError.
@@ -21,7 +23,8 @@ _GONE = (serial.SerialException, OSError, TypeError, ValueError)
 
 #: Wall time that a pump has for its reply, s. At 19200 baud the longest exchange takes about 40 ms.
 DEADLINE_S = 0.5
-_SLICE_S = 0.05
+#: A read comes back after this, with or without a byte, s.
+SLICE_S = 0.05
 _LONGEST = 256
 
 #: Takes the port, what was sent, what came, and what went wrong ("" where nothing did).
@@ -43,68 +46,116 @@ def _no_note(url: str, sent: bytes, received: bytes, problem: str) -> None:
 
 
 class Port:
-    """An open port. Several pumps of a chain may share it: exchanges are whole, one after the other."""
+    """An open port. Several pumps of a chain may share it: exchanges are whole, one after the other.
 
-    def __init__(self, device: Device, url: str, note: Note = _no_note, deadline_s: float = DEADLINE_S) -> None:
+    Args:
+        device: what carries the bytes.
+        url: what messages call it.
+        note: takes every exchange.
+        deadline_s: wall time that a reply may take, s.
+        clock: what the deadlines are counted on.
+    """
+
+    def __init__(
+        self,
+        device: Device,
+        url: str,
+        note: Note = _no_note,
+        deadline_s: float = DEADLINE_S,
+        clock: Clock | None = None,
+    ) -> None:
         self.url = url
         self.note = note
         self.deadline_s = deadline_s
         self._device = device
+        self._clock = clock or Clock()
         # Re-entrant, so that a stop after an interrupt in the middle of an exchange never waits for itself.
         self._lock = threading.RLock()
 
-    def exchange(self, message: bytes, until: int, insist: bool = False) -> bytes:
-        """Sends `message` and returns what came, up to and with the byte `until`.
+    def exchange(
+        self,
+        message: bytes,
+        whole: Callable[[bytes], bool],
+        insist: bool = False,
+        unasked: Callable[[bytes], None] | None = None,
+    ) -> bytes:
+        """Sends `message` and returns what came, up to the byte with which `whole` says that it is a reply.
 
         Args:
             message: the bytes to send.
-            until: the byte that ends a reply.
-            insist: send even where stray bytes stand in the way, as a stop must.
+            whole: asked after each byte, with all that came so far.
+            insist: send even where stray bytes or a hanging exchange stand in the way, as a stop must.
+            unasked: takes bytes that came before anything was sent, and raises where they should not be there; without
+                it they are an error.
 
         Raises:
             NoReply: nothing, or no whole reply, within the deadline.
             BadReply: bytes came unasked, or without end.
             RigError: the port is gone.
         """
-        with self._lock:
-            sent, received, problem = b"", bytearray(), ""
-            try:
-                stray = self._drain()
-                if stray and not insist:
-                    received += stray
-                    raise BadReply(
-                        f"unasked bytes on {self.url}: {stray!r}", "look at the cable, and for a second program"
-                    )
-                self._device.write(message)
-                sent = message
-                self._collect(received, until)
-                return bytes(received)
-            except _GONE as error:
-                problem = f"{self.url} is gone: {error}"
-                raise RigError(problem, "look at the cable and its adapter") from error
-            except TwinError as error:
-                problem = error.message
-                raise
-            finally:
-                self.note(self.url, sent, bytes(received), problem)
+        held = self._lock.acquire(timeout=2 * self.deadline_s)
+        if not (held or insist):
+            raise NoReply(f"{self.url} is held up by another exchange", "look for what hangs")
+        try:
+            return self._exchange(message, whole, insist, unasked)
+        finally:
+            if held:
+                self._lock.release()
 
     def close(self) -> None:
         """Closes the port."""
         self._device.close()
 
+    def _exchange(
+        self, message: bytes, whole: Callable[[bytes], bool], insist: bool, unasked: Callable[[bytes], None] | None
+    ) -> bytes:
+        sent, received, problem = b"", bytearray(), ""
+        try:
+            if stray := self._drain():
+                received += stray
+                self._take(stray, insist, unasked)
+                received.clear()
+            self._device.write(message)
+            sent = message
+            self._collect(received, whole)
+            return bytes(received)
+        except _GONE as error:
+            problem = f"{self.url} is gone: {error}"
+            raise RigError(problem, "look at the cable and its adapter") from error
+        except TwinError as error:
+            problem = error.message
+            raise
+        finally:
+            self.note(self.url, sent, bytes(received), problem)
+
+    def _take(self, stray: bytes, insist: bool, unasked: Callable[[bytes], None] | None) -> None:
+        """Hands stray bytes on, and notes them by themselves."""
+        try:
+            if unasked is not None:
+                unasked(stray)
+            elif not insist:
+                raise BadReply(
+                    f"unasked bytes on {self.url}: {stray!r}", "look at the cable, and for a second program"
+                )
+        except TwinError:
+            if not insist:
+                raise
+        self.note(self.url, b"", stray, "")
+
     def _drain(self) -> bytes:
         """What arrived unasked; at most a few slices of time and a few replies of bytes."""
         stray = bytearray()
-        end = time.monotonic() + 2 * _SLICE_S
-        while self._device.in_waiting and len(stray) < _LONGEST and time.monotonic() < end:
+        end = self._clock.wall() + 2 * SLICE_S
+        while self._device.in_waiting and len(stray) < _LONGEST and self._clock.wall() < end:
             stray += self._device.read(self._device.in_waiting)
         return bytes(stray)
 
-    def _collect(self, received: bytearray, until: int) -> None:
-        end = time.monotonic() + self.deadline_s
-        while time.monotonic() < end:
-            received += self._device.read(1)
-            if received and received[-1] == until:
+    def _collect(self, received: bytearray, whole: Callable[[bytes], bool]) -> None:
+        end = self._clock.wall() + self.deadline_s
+        while self._clock.wall() < end:
+            byte = self._device.read(1)
+            received += byte
+            if byte and whole(bytes(received)):
                 return
             if len(received) > _LONGEST:
                 raise BadReply(f"{self.url} babbles: no reply ends within {_LONGEST} bytes", "is this the pump's port?")
@@ -114,23 +165,39 @@ class Port:
         )
 
 
-def open_port(url: str, note: Note = _no_note, deadline_s: float = DEADLINE_S) -> Port:
-    """Opens a device path or another URL of pyserial (`socket://…`, `rfc2217://…`) at 19200 8N1.
+def open_port(
+    url: str,
+    baud: int,
+    note: Note = _no_note,
+    deadline_s: float = DEADLINE_S,
+    clock: Clock | None = None,
+    exclusive: bool = True,
+) -> Port:
+    """Opens a device path (`serial://` before it is taken off) or another URL of pyserial, at 8N1.
+
+    Args:
+        url: `/dev/ttyUSB0`, `serial:///dev/ttyUSB0`, `COM3`, `socket://HOST:PORT` or `rfc2217://HOST:PORT`.
+        baud: bits a second; a socket has none.
+        note: takes every exchange.
+        deadline_s: wall time that a reply may take, s.
+        clock: what the deadlines are counted on.
+        exclusive: refuse a device that another program holds. An emergency stop does not ask.
 
     Raises:
         BadInput: there is no such port, or no permission, or it is no serial port.
         RigError: another program holds it, or it does not answer.
     """
-    options: dict[str, Any] = {} if "://" in url else {"exclusive": True}
+    path = url.removeprefix("serial://")
+    options: dict[str, Any] = {} if "://" in path else {"exclusive": exclusive}
     try:
-        device = serial.serial_for_url(url, baudrate=BAUD, timeout=_SLICE_S, write_timeout=1.0, **options)
+        device = serial.serial_for_url(path, baudrate=baud, timeout=SLICE_S, write_timeout=1.0, **options)
     except ValueError as error:
         raise BadInput(
             f'"{url}" is no port: {error}', "give a device path, socket://HOST:PORT or rfc2217://HOST:PORT"
         ) from error
     except (serial.SerialException, OSError) as error:
         raise _refusal(url, error) from error
-    return Port(device, url, note, deadline_s)
+    return Port(device, url, note, deadline_s, clock)
 
 
 def _refusal(url: str, error: OSError) -> TwinError:

@@ -14,7 +14,7 @@ from twin.rig.interrupts import Interrupts
 from twin.rig.ledger import Account, Balance
 from twin.rig.limits import ROLES
 from twin.rig.planning import Plan, Step
-from twin.rig.protocol import Dispensed, Pump, Span, Status
+from twin.rig.pumps.protocol import Dispensed, Pump, Span, Status
 from twin.rig.recorder import Recorder
 
 #: Wall time between two looks at the pumps, s.

@@ -15,8 +15,8 @@ from contextlib import suppress
 from enum import Enum
 from typing import Protocol
 
-from twin.rig.simulated_pump import SimulatedPump
-from twin.rig.wire import ETX, STX
+from twin.rig.simulated.newera import SimulatedPump
+from twin.rig.wire.newera import ETX, STX
 
 
 class HasNow(Protocol):

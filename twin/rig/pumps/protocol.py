@@ -1,7 +1,11 @@
-"""What a syringe pump can do, whatever its maker. The session knows pumps only by this."""
+"""What a syringe pump can do, whatever its maker. The session knows pumps only by this.
+
+`tests/rig/test_rig_contract.py` holds every driver to it.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
@@ -22,6 +26,13 @@ class Status(Enum):
     def moving(self) -> bool:
         """Whether the plunger moves."""
         return self in (Status.INFUSING, Status.WITHDRAWING, Status.PURGING)
+
+
+class Direction(Enum):
+    """Which way the plunger goes."""
+
+    INFUSE = "infuse"
+    WITHDRAW = "withdraw"
 
 
 @dataclass(frozen=True)
@@ -53,14 +64,21 @@ class Span:
 
 
 class Line(Protocol):
-    """A port on which a message is answered by bytes that end with a known byte."""
+    """A port on which a message is answered; `twin.rig.port.Port` is one."""
 
     url: str
 
-    def exchange(self, message: bytes, until: int, insist: bool = False) -> bytes:
-        """Sends `message` and returns what came, up to and with the byte `until`.
+    def exchange(
+        self,
+        message: bytes,
+        whole: Callable[[bytes], bool],
+        insist: bool = False,
+        unasked: Callable[[bytes], None] | None = None,
+    ) -> bytes:
+        """Sends `message` and returns what came until `whole` was content with it.
 
-        With `insist` the message goes out even where stray bytes stand in the way, as a stop must.
+        With `insist` the message goes out even where stray bytes stand in the way, as a stop must. `unasked` takes
+        bytes that came before.
         """
         ...
 
@@ -75,7 +93,7 @@ class Pump(Protocol):
     alarm: str | None
 
     def identify(self) -> str:
-        """Its model and firmware."""
+        """Its model and firmware; raises `BadInput` where it is another model than expected."""
         ...
 
     def acknowledge(self) -> str | None:
@@ -83,18 +101,32 @@ class Pump(Protocol):
         ...
 
     def prepare(self, diameter_mm: float, fine: bool) -> None:
-        """Sets the syringe's inner diameter, continuous infusion, and the volume counter to zero.
+        """Sets the syringe's inner diameter, continuous pumping, infusion, and the volume counters to zero.
 
-        `fine` counts in µL (up to 9.999 mL) instead of mL.
+        `fine` counts in µL (up to 9.999 mL) instead of mL, where the pump knows the difference.
         """
         ...
 
-    def set_rate_ml_h(self, rate_ml_h: float) -> None:
-        """Sets the rate, at rest or while it runs."""
+    def guard(self, seconds: float) -> float | None:
+        """Arms the pump's own timer: it stops where it hears nothing for so long, s. Returns what the pump took.
+
+        None: this family has no such timer. 0 disarms it, and leaves the pump as other programs expect it.
+        """
+        ...
+
+    def limit(self, volume_ml: float | None) -> bool:
+        """Makes the pump stop by itself once it has infused so much, mL; None takes that back. At rest only.
+
+        False: this driver leaves that to the timer of `guard`.
+        """
+        ...
+
+    def set_rate_ml_h(self, rate_ml_h: float, direction: Direction = Direction.INFUSE) -> None:
+        """Sets rate and direction. While it runs only the rate may change."""
         ...
 
     def start(self) -> None:
-        """Starts to infuse."""
+        """Starts it, in the direction that was last set."""
         ...
 
     def request_stop(self) -> None:
@@ -103,6 +135,10 @@ class Pump(Protocol):
 
     def stop(self, deadline_s: float = 5.0) -> None:
         """Stops it and verifies that it has stopped; raises `NotStopped` after `deadline_s` of wall time."""
+        ...
+
+    def clear(self) -> None:
+        """Sets the volume counters to zero. At rest only."""
         ...
 
     def rate_ml_h(self) -> float:

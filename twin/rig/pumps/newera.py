@@ -9,14 +9,14 @@ Sources: manuals of the NE-1000 and NE-500 families, firmware 3.9. What no manua
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from twin.errors import BadInput
+from twin.rig.clock import Clock
 from twin.rig.errors import BadReply, CommandRefused, NotStopped, PumpAlarm, RigError
-from twin.rig.protocol import Dispensed, Line, Span, Status
-from twin.rig.wire import ALARMS, ETX, REFUSALS
+from twin.rig.pumps.protocol import Dispensed, Line, Span, Status
+from twin.rig.wire.newera import ALARMS, ETX, REFUSALS
 
 _REPLY = re.compile(rb"\x02(\d\d)(?:A\?([A-Z])|([IWSPTUX])([ -~]{0,40}))\x03")
 #: At most four digits and a point; the look-ahead counts them.
@@ -62,6 +62,10 @@ def parse_reply(frame: bytes) -> Reply:
     return Reply(address, status, refusal=data)
 
 
+def _whole(received: bytes) -> bool:
+    return received[-1] == ETX
+
+
 def format_number(value: float) -> str:
     """A positive number in at most four digits, three of them decimals.
 
@@ -87,7 +91,7 @@ class NewEraPump:
         address: 0 to 99.
         name: what messages call it.
         model_number: what it must answer to VER, e.g. "1010"; None takes any.
-        now: the clock of `changed`, s.
+        clock: what `changed` and the deadlines are told by.
     """
 
     def __init__(
@@ -96,14 +100,14 @@ class NewEraPump:
         address: int,
         name: str = "",
         model_number: str | None = None,
-        now: Callable[[], float] = time.monotonic,
+        clock: Clock | None = None,
     ) -> None:
         self.name = name or f"the pump at address {address} on {line.url}"
         self.changed: Span | None = None
         self._line = line
         self._address = address
         self._model_number = model_number
-        self._now = now
+        self._clock = clock or Clock()
         self.alarm: str | None = None
         self._running = False
 
@@ -172,7 +176,7 @@ class NewEraPump:
         Args:
             deadline_s: wall time after which `NotStopped` is raised, s.
         """
-        end = time.monotonic() + deadline_s
+        end = self._clock.wall() + deadline_s
         while True:
             reason = "it still answers that it runs"
             try:
@@ -181,9 +185,9 @@ class NewEraPump:
                     return
             except RigError as error:
                 reason = error.message
-            if time.monotonic() >= end:
+            if self._clock.wall() >= end:
                 raise NotStopped([self.name], reason)
-            time.sleep(0.01)
+            self._clock.pause(0.01)
 
     def rate_ml_h(self) -> float:
         """The rate that is set, mL/h."""
@@ -209,9 +213,9 @@ class NewEraPump:
         return _present(self._ask(""))
 
     def _ask(self, command: str, insist: bool = False, moves: bool = False) -> Reply:
-        before = self._now()
+        before = self._clock.now()
         message = f"{self._address:02d}{command}\r".encode("ascii")
-        reply = parse_reply(self._line.exchange(message, ETX, insist))
+        reply = parse_reply(self._line.exchange(message, _whole, insist))
         if reply.address != self._address:
             raise BadReply(
                 f"{self.name}: the reply to {command!r} came from address {reply.address}",
@@ -223,7 +227,7 @@ class NewEraPump:
         if reply.refusal is not None and not (insist and reply.refusal == "?NA"):
             raise CommandRefused(self.name, command, reply.refusal)
         if moves:
-            self.changed = Span(before, self._now())
+            self.changed = Span(before, self._clock.now())
         return reply
 
     def _change(self, command: str, moves: bool = False) -> Reply:

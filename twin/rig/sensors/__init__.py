@@ -1,0 +1,1 @@
+"""Telemetry: what the rig measures besides its pumps."""
