@@ -12,6 +12,7 @@ from twin.errors import BadInput
 from twin.rig.limits import Equipment, check_rates, equipment
 from twin.rig.pumps.newera import format_number
 from twin.rig.setpoint import Setpoint
+from twin.rig.steps import Step, infused_ml
 from twin.units import to_celsius, to_ml_per_h
 
 RAMP_S = 5.0
@@ -22,16 +23,6 @@ LOWEST_SHARE = 0.1
 RESERVE = 0.02
 #: Below this a run is counted in µL: the counter holds 9999 of them.
 FINE_BELOW_ML = 5.0
-
-
-@dataclass(frozen=True)
-class Step:
-    """From `start_s` to `end_s` (process time from the start of both pumps) at `rates_ml_h` by role."""
-
-    kind: str
-    start_s: float
-    end_s: float
-    rates_ml_h: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -156,7 +147,7 @@ def plan(
     hold = case.rig.hold if hold_s is None else hold_s
     if not (math.isfinite(hold) and hold > 0):
         raise BadInput(f"a hold of {hold:g} s is no hold", "give a positive time")
-    longest = {role: (filled[role] * (1 - RESERVE) - _volume(ramp, role)) / rates[role] * 3600 for role in pumps}
+    longest = {role: (filled[role] * (1 - RESERVE) - infused_ml(ramp, role)) / rates[role] * 3600 for role in pumps}
     notes = []
     shortest = min(longest, key=lambda role: longest[role])
     if hold > longest[shortest]:
@@ -169,7 +160,7 @@ def plan(
         )
     supply = tuple(
         Supply(
-            role, pump.syringe.name, filled[role], rates[role], filled[role] / rates[role] * 3600, _volume(steps, role)
+            role, pump.syringe.name, filled[role], rates[role], filled[role] / rates[role] * 3600, infused_ml(steps, role)
         )
         for role, pump in pumps.items()
     )
@@ -228,11 +219,6 @@ def _shortened(
         f"hold for at most {floor:g} s. A longer run at this flow needs two alternating {role} pumps with check valves,"
         " which this rig does not drive yet",
     )
-
-
-def _volume(steps: list[Step] | tuple[Step, ...], role: str) -> float:
-    """What the steps take, mL."""
-    return sum(step.rates_ml_h[role] * (step.end_s - step.start_s) for step in steps) / 3600
 
 
 def _rates(rates: dict[str, float]) -> str:

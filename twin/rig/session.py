@@ -13,9 +13,10 @@ from twin.rig.errors import NotStopped, PumpAlarm, RigError, RunStopped
 from twin.rig.interrupts import Interrupts
 from twin.rig.ledger import Account, Balance
 from twin.rig.limits import ROLES
-from twin.rig.planning import Plan, Step
+from twin.rig.planning import Plan
 from twin.rig.pumps.protocol import Dispensed, Pump, Span, Status
 from twin.rig.recorder import Recorder
+from twin.rig.steps import Step
 
 #: Wall time between two looks at the pumps, s.
 POLL_S = 0.2
