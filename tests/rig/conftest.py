@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,11 @@ import pytest
 
 from twin.case import Case, load
 from twin.files import digest
-from twin.rig import Clock, Setpoint, load_setpoint
-from twin.rig.bench import simulated_line
+from twin.rig import Setpoint, load_setpoint
+from twin.rig.bench import simulated_pumps
 from twin.rig.clock import VirtualClock
 from twin.rig.limits import equipment
-from twin.rig.simulated.line import SimulatedLine
+from twin.rig.simulated.memory import MemoryLine
 from twin.units import from_ml_per_h
 
 CASE = Path(__file__).parents[2] / "cases" / "liang2023"
@@ -74,13 +74,12 @@ def setpoint(case: Case, propose: Callable[..., Path]) -> Setpoint:
 
 
 @pytest.fixture
-def clock() -> Clock:
+def clock() -> VirtualClock:
     """Moves only when someone sleeps: a run does the same on a busy machine, and takes no longer than its exchanges."""
     return VirtualClock()
 
 
 @pytest.fixture
-def line(case: Case, clock: Clock) -> Iterator[SimulatedLine]:
+def line(case: Case, clock: VirtualClock) -> MemoryLine:
     """Both pumps of the case in a chain, just switched on."""
-    with simulated_line(equipment(case), clock) as simulated:
-        yield simulated
+    return MemoryLine(simulated_pumps(equipment(case)), clock)

@@ -16,8 +16,15 @@ from twin.rig.errors import CommandRefused, NoReply, NotStopped, PumpAlarm, RigE
 from twin.rig.limits import equipment
 from twin.rig.port import Port, open_port
 from twin.rig.pumps.newera import NewEraPump
-from twin.rig.pumps.protocol import Pump, Status
-from twin.rig.simulated.line import Fault, SimulatedLine
+from twin.rig.simulated.faults import Fault
+from twin.rig.simulated.line import SimulatedLine
+
+
+@pytest.fixture
+def line(case: Case, clock: Clock) -> Iterator[SimulatedLine]:
+    """Both pumps of the case behind a pseudo-terminal, just switched on."""
+    with simulated_line(equipment(case), clock) as simulated:
+        yield simulated
 
 
 @pytest.fixture
@@ -37,30 +44,8 @@ def pumps(port: Port, clock: Clock) -> list[NewEraPump]:
     return made
 
 
-def test_the_contract_of_a_pump(pumps: list[NewEraPump], line: SimulatedLine, clock: Clock) -> None:
-    for address, pump in enumerate(pumps):
-        contract: Pump = pump
-        assert contract.identify() == ("NE1010V3.923", "NE1000V3.923")[address]
-        contract.prepare(28.6, fine=address == 1)
-        contract.set_rate_ml_h(600.0)
-        assert contract.rate_ml_h() == 600.0
-        assert contract.status() is Status.STOPPED
-        contract.start()
-        assert contract.status() is Status.INFUSING
-        contract.set_rate_ml_h(1200.5)  # to four digits
-        assert contract.rate_ml_h() == 1200.0
-        clock.sleep(3.0)
-        contract.stop()
-        assert contract.status() is Status.STOPPED
-        counted = contract.dispensed()
-        assert line.state(address) == ("S", pytest.approx(counted.infused_ml, abs=counted.resolution_ml))
-        assert counted.resolution_ml <= 1.1e-3 * counted.infused_ml
-        assert counted.infused_ml == pytest.approx(1200 * 3 / 3600, rel=1e-3)
-        assert counted.withdrawn_ml == 0.0
-        assert contract.changed is not None
-
-
 def test_the_bytes_of_one_rate(pumps: list[NewEraPump], line: SimulatedLine) -> None:
+    pumps[1].prepare(28.6, fine=False)
     line.heard.clear()
     pumps[1].set_rate_ml_h(60.0)
     assert line.heard == [b"01RAT60.00MH", b"01RAT"]
@@ -140,13 +125,15 @@ def test_a_stop_survives_an_alarm_lost_replies_and_a_late_start(pumps: list[NewE
         assert line.state(0)[0] == "S", fault
 
 
-def test_a_pump_that_never_answers_is_not_called_stopped(pumps: list[NewEraPump], line: SimulatedLine) -> None:
+def test_a_pump_that_never_answers_is_not_called_stopped(
+    pumps: list[NewEraPump], port: Port, line: SimulatedLine
+) -> None:
     pumps[0].prepare(28.6, fine=False)
     pumps[0].set_rate_ml_h(100.0)
     pumps[0].start()
     line.inject(Fault.SILENCE, 0)
     with pytest.raises(NotStopped, match=r"switch .* off at the mains"):
-        pumps[0].stop(deadline_s=0.5)
+        NewEraPump(port, 0).stop(deadline_s=0.5)
     assert line.state(0)[0] == "I"
 
 
@@ -186,14 +173,10 @@ def test_the_simulator_ends_cleanly(case: Case, clock: Clock) -> None:
     assert (len(list(proc.iterdir())), threading.active_count()) == (before, threads)
 
 
-def test_the_simulator_shares_no_code_with_the_driver() -> None:
-    import twin.rig.simulated as line_module
-    import twin.rig.simulated.newera as pump_module
+def test_the_simulators_share_no_code_with_the_drivers() -> None:
+    import twin.rig.simulated
 
-    for module in (line_module, pump_module):
-        text = Path(module.__file__ or "").read_text(encoding="utf-8")
-        imported = [row for row in text.splitlines() if row.startswith(("from twin", "import twin"))]
-        assert set(imported) <= {
-            "from twin.rig.simulated.newera import SimulatedPump",
-            "from twin.rig.wire.newera import ETX, STX",
-        }
+    for path in Path(twin.rig.simulated.__file__ or "").parent.glob("*.py"):
+        rows = path.read_text(encoding="utf-8").splitlines()
+        imported = [row.split()[1] for row in rows if row.startswith(("from twin", "import twin"))]
+        assert not [name for name in imported if name.startswith("twin.rig.pumps")], path.name

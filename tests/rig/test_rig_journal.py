@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import stat
+import threading
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -13,6 +17,7 @@ from hypothesis import strategies as st
 from twin.errors import BadInput, TwinError
 from twin.rig import describe, latest, read, verify
 from twin.rig.journal import Journal
+from twin.rig.recorder import Recorder
 
 
 @pytest.fixture
@@ -83,7 +88,7 @@ def test_a_missing_end_is_told(path: Path) -> None:
     assert "does not end" in str(result)
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(place=st.floats(0, 1, exclude_max=True), change=st.integers(1, 255))
 def test_any_changed_byte_is_found(path: Path, place: float, change: int) -> None:
     whole = path.read_bytes()
@@ -94,6 +99,7 @@ def test_any_changed_byte_is_found(path: Path, place: float, change: int) -> Non
     path.write_bytes(whole)
 
 
+@settings(deadline=None)
 @given(raw=st.binary(max_size=200))
 def test_any_bytes_can_be_verified(tmp_path_factory: pytest.TempPathFactory, raw: bytes) -> None:
     where = tmp_path_factory.mktemp("j") / "j.jsonl"
@@ -148,14 +154,19 @@ def test_a_full_disk_is_told_and_does_not_break_the_chain(tmp_path: Path, monkey
 
 def test_a_line_is_on_disk_before_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[int] = []
-    monkeypatch.setattr("twin.rig.journal.os.fsync", lambda handle: synced.append(os.fstat(handle).st_size))
+
+    def note(handle: int) -> None:
+        found = os.fstat(handle)
+        synced.append(found.st_size if stat.S_ISREG(found.st_mode) else -1)
+
+    monkeypatch.setattr("twin.rig.journal.os.fsync", note)
     with Journal(tmp_path / "j.jsonl") as journal:
         sizes = []
         for event in ("begin", "hold"):
             journal.write(event)
             sizes.append(journal.path.stat().st_size)
         journal.write("wire", sync=False)
-    assert synced == sizes
+    assert synced == [-1, *sizes], "first the name in its folder, then each line"
 
 
 def test_a_journal_is_never_written_over(tmp_path: Path) -> None:
@@ -173,3 +184,106 @@ def test_what_is_not_there_is_refused(tmp_path: Path) -> None:
     for call in (verify, read):
         with pytest.raises(BadInput, match="can't read"):
             call(tmp_path / "none.jsonl")
+
+
+def test_many_threads_write_one_chain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("twin.rig.journal.os.fsync", lambda handle: None)
+    whole = os.fstat
+    monkeypatch.setattr("twin.rig.journal.os.fstat", lambda handle: time.sleep(1e-5) or whole(handle))
+    with Journal(tmp_path / "j.jsonl") as journal:
+        recorder = Recorder(journal, lambda: 0.0)
+
+        def work(number: int) -> None:
+            for count in range(100):
+                recorder.event("wire" if count % 3 else "look", sync=not count % 3, thread=number, count=count)
+                if number == 0 and count % 10 == 0:
+                    recorder.hold_back()
+                if number == 0 and count % 10 == 5:
+                    recorder.release()
+
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        recorder.release()
+    assert verify(tmp_path / "j.jsonl").intact
+    entries = read(tmp_path / "j.jsonl")
+    assert len(entries) == 400
+    for number in range(4):
+        counts = [entry["count"] for entry in entries if entry["thread"] == number]
+        assert sorted(counts) == list(range(100)), "nothing is lost"
+
+
+def test_holding_back_does_not_wait_for_a_line_of_another_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that hangs under one thread must not hold up a stop in another."""
+    syncing, free = threading.Event(), threading.Event()
+
+    def hang(handle: int) -> None:
+        syncing.set()
+        free.wait(10)
+
+    journal = Journal(tmp_path / "j.jsonl")
+    recorder = Recorder(journal, lambda: 0.0)
+    monkeypatch.setattr("twin.rig.journal.os.fsync", hang)
+    writer = threading.Thread(target=lambda: recorder.event("look"))
+    writer.start()
+    assert syncing.wait(10)
+    began = time.monotonic()
+    recorder.event("wire", sync=False)
+    recorder.hold_back()
+    recorder.event("stop")
+    assert time.monotonic() - began < 5
+    assert [entry["event"] for entry in read(journal.path)] == ["look", "wire"]
+    free.set()
+    writer.join()
+    recorder.release()
+    journal.close()
+    assert [entry["event"] for entry in read(journal.path)] == ["look", "wire", "stop"]
+
+
+def test_what_happens_while_kept_events_are_written_comes_after_them(tmp_path: Path) -> None:
+    with Journal(tmp_path / "j.jsonl") as journal:
+        recorder = Recorder(journal, lambda: 0.0)
+        recorder.hold_back()
+        recorder.event("stop")
+        recorder.event("stopped")
+        write = journal.write
+
+        def slow(event: str, *args: Any, **fields: Any) -> None:
+            if event == "stop":
+                recorder.event("reading")  # as from another thread
+            write(event, *args, **fields)
+
+        journal.write = slow  # type: ignore[method-assign]
+        recorder.release()
+        recorder.event("end")
+    assert [entry["event"] for entry in read(tmp_path / "j.jsonl")] == ["stop", "stopped", "reading", "end"]
+
+
+def test_a_line_that_cant_be_written_does_not_keep_the_rest_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Journal(tmp_path / "j.jsonl") as journal:
+        recorder = Recorder(journal, lambda: 0.0)
+        recorder.hold_back()
+        for event in ("stop", "stopped", "volume"):
+            recorder.event(event)
+        whole, count = os.write, iter(range(9))
+        monkeypatch.setattr(
+            "twin.rig.journal.os.write", lambda handle, line: whole(handle, line if next(count) else line[:9])
+        )
+        with pytest.raises(TwinError, match="disk is full"):
+            recorder.release()
+        recorder.event("end")
+    assert [entry["event"] for entry in read(tmp_path / "j.jsonl")] == ["stopped", "volume", "end"]
+
+
+def test_the_newest_run_is_found_among_other_journals(tmp_path: Path) -> None:
+    for stem in ("journal", "stop", "acknowledge"):
+        Journal.create(tmp_path, stem).close()
+    os.utime(next(tmp_path.glob("journal-*")), ns=(0, 0))
+    assert not latest(tmp_path).name.startswith("journal-")
+    assert latest(tmp_path, "journal").name.startswith("journal-")

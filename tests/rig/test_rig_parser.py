@@ -127,7 +127,7 @@ def test_bytes_that_nobody_asked_for_stop_a_command_but_not_a_stop() -> None:
     assert tape.written == []
     tape.waiting = b"\x0200I\x03"
     driver.stop()
-    assert tape.written[0] == b"00STP\r"
+    assert tape.written[0].startswith(b"00STP\r")
 
 
 def test_the_reply_of_another_pump_is_refused() -> None:

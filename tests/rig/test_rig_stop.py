@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -22,32 +23,56 @@ import serial
 
 from twin.case import Case
 from twin.errors import BadInput
-from twin.rig import Clock, RigError, Setpoint, emergency_stop, read, rig_folder, run, verify
-from twin.rig.bench import simulated_line
-from twin.rig.emergency import _signal_run
+from twin.rig import (
+    Clock,
+    Latch,
+    Latched,
+    RigError,
+    Setpoint,
+    Volumes,
+    emergency_stop,
+    load_setpoint,
+    read,
+    rig_folder,
+    run,
+    verify,
+)
+from twin.rig.bench import simulated_pumps
+from twin.rig.emergency import STOP_S, _ended
 from twin.rig.errors import NotStopped
 from twin.rig.limits import equipment
 from twin.rig.port import open_port
 from twin.rig.runlock import NAME, holder
-from twin.rig.simulated.line import Fault, SimulatedLine
+from twin.rig.session import GUARD_S
+from twin.rig.simulated.faults import Fault
+from twin.rig.simulated.line import SimulatedLine
 
 CHILD = """
-import sys
+import sys, time
 from pathlib import Path
 from twin.case import load
-from twin.rig import load_setpoint, planning, run
+from twin.rig import load_setpoint, recipe, run
 
-planning.RAMP_S = 0.2
+def tell(progress):
+    print(progress.kind, flush=True)
+    while "hang" in sys.argv and progress.kind == "hold":
+        try:
+            time.sleep(60)
+        except BaseException:  # neither a signal nor anything else brings it back
+            pass
+
+recipe.RAMP_S = 0.2
 case = load(sys.argv[1])
-setpoint = load_setpoint(Path(sys.argv[2]), case)
-run(case, setpoint, hold_s=20.0, folder=Path(sys.argv[3]), on_progress=lambda p: print(p.kind, flush=True))
+run(case, load_setpoint(Path(sys.argv[2]), case), hold_s=20.0, on_progress=tell)
 """
+#: Syringes of the paper's case, 50 mL each.
+SYRINGES = {"antisolvent": "steel-50ml", "precursor": "glass-50ml"}
 
 
 @pytest.fixture
 def line(case: Case) -> Iterator[SimulatedLine]:
-    """Both pumps of the case in a chain, in real time: for a run they are real pumps on a port."""
-    with simulated_line(equipment(case), Clock(1.0)) as simulated:
+    """Both pumps of the case in a chain, in real time and at 19200 baud: for a run they are real pumps on a port."""
+    with SimulatedLine(simulated_pumps(equipment(case)), Clock(1.0), baud=19200) as simulated:
         yield simulated
 
 
@@ -60,7 +85,29 @@ def wired(case: Case, line: SimulatedLine, tmp_path: Path) -> Case:
     for role in ("antisolvent", "precursor"):
         text = text.replace(f"[rig.{role}]", f'[rig.{role}]\nport = "{line.path}"')
     (folder / "case.toml").write_text(text, encoding="utf-8")
-    return on_port(case, line.path).model_copy(update={"folder": folder})
+    made = on_port(case, line.path).model_copy(update={"folder": folder})
+    fill(made)
+    return made
+
+
+def fill(case: Case) -> None:
+    """The operator says that both syringes are full."""
+    volumes = Volumes.open(rig_folder(case))
+    for role, name in SYRINGES.items():
+        volumes.refill(role, name, 50.0, by="the operator")
+
+
+def standing(line: SimulatedLine) -> bool:
+    return [line.state(address)[0] for address in (0, 1)] == ["S", "S"]
+
+
+def until(done: Callable[[], bool], seconds: float) -> float:
+    """Waits until it is so, and returns how long that took, s."""
+    began = time.monotonic()
+    while not done():
+        assert time.monotonic() < began + seconds, f"not within {seconds:g} s"
+        time.sleep(0.005)
+    return time.monotonic() - began
 
 
 def on_port(case: Case, port: str) -> Case:
@@ -69,9 +116,9 @@ def on_port(case: Case, port: str) -> Case:
 
 
 @contextmanager
-def child(case: Case, propose: Callable[..., Path], where: Path | None = None) -> Iterator[subprocess.Popen[str]]:
-    """A run in another process, which holds its setpoint when the block begins."""
-    command = [sys.executable, "-c", CHILD, str(case.folder), str(propose()), str(where or rig_folder(case))]
+def child(case: Case, propose: Callable[..., Path], *options: str, **changes: Any) -> Iterator[subprocess.Popen[str]]:
+    """A run in another process, which holds its setpoint when the block begins; with "hang" it hangs there."""
+    command = [sys.executable, "-c", CHILD, str(case.folder), str(propose(**changes)), *options]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
     try:
@@ -107,38 +154,133 @@ def test_a_signal_to_another_process_stops_both_pumps(
     assert checked.intact
     assert checked.ended
     assert sum(entry["event"] == "stopped" for entry in read(path)) == 2
+    assert Latch(rig_folder(wired)).reason() is None
 
 
+def assert_latched(case: Case, words: str) -> None:
+    latched = Latch(rig_folder(case)).reason()
+    assert latched is not None
+    assert words in latched.message
+    with pytest.raises(Latched, match=words):
+        run(case, load_setpoint(case.folder.parent / "setpoint.json", case))
+
+
+@pytest.mark.parametrize("level", ["coarse", "fine"])
 def test_emergency_stop_ends_another_process_and_verifies_the_pumps(
-    wired: Case, propose: Callable[..., Path], line: SimulatedLine
+    wired: Case, propose: Callable[..., Path], line: SimulatedLine, level: str
 ) -> None:
-    with child(wired, propose) as process:
+    """Whatever mesh the setpoint was computed on: all runs of a case share one folder."""
+    with child(wired, propose, level=level) as process:
         lock = holder(rig_folder(wired))
         assert lock is not None
         assert (lock["pid"], lock["ports"]) == (process.pid, [line.path])
+        before = len(line.heard)
+        began = time.monotonic()
         said = emergency_stop(wired)
+        took = time.monotonic() - began
         process.communicate(timeout=20)
+    print(f"\nemergency stop of a healthy run: verified after {took:.2f} s")
+    assert took < 4
     assert f"the run of process {process.pid} was told to stop, and ended" in said
     assert sum("verified stopped" in text for text in said) == 2
-    assert [line.state(address)[0] for address in (0, 1)] == ["S", "S"]
+    assert standing(line)
+    stop = next(index for index, message in enumerate(line.heard[before:], before) if b"STP" in message)
+    assert not [message for message in line.heard[stop:] if b"RUN" in message]
     assert holder(rig_folder(wired)) is None
     assert all(verify(path).ended for path in rig_folder(wired).glob("*.jsonl"))
     assert len(list(rig_folder(wired).glob("stop-*.jsonl"))) == 1
+    assert_latched(wired, "emergency stop")
 
 
-def test_emergency_stop_finds_the_run_of_another_level(
-    wired: Case, propose: Callable[..., Path], line: SimulatedLine
+def test_an_emergency_stop_of_healthy_pumps_is_quick(wired: Case, line: SimulatedLine) -> None:
+    """From the call to the second pump verified; both run, and nobody holds them."""
+    for pump in line.pumps.values():
+        pump.execute("", line.clock.now())  # the alarm of being switched on
+        for command in ("RAT500MH", "RUN"):
+            pump.execute(command, line.clock.now())
+    assert [line.state(address)[0] for address in (0, 1)] == ["I", "I"]
+    began = time.monotonic()
+    said = emergency_stop(wired)
+    took = time.monotonic() - began
+    print(f"\nemergency stop of two running pumps at 19200 baud: verified after {took:.3f} s")
+    assert took < 2
+    assert sum("verified stopped" in text for text in said) == 2
+    assert standing(line)
+
+
+@pytest.mark.parametrize("how", ["frozen", "hangs"])
+def test_emergency_stop_of_a_process_that_does_not_answer(
+    wired: Case, propose: Callable[..., Path], line: SimulatedLine, how: str
 ) -> None:
-    fine = wired.folder / "results" / "fine" / "rig"
-    with child(wired, propose, fine) as process:
-        said = emergency_stop(wired, folder=wired.folder / "results" / "coarse" / "rig")
+    """The stops go out before anybody waits for the other process, which is killed in the end."""
+    with child(wired, propose, *(["hang"] if how == "hangs" else [])) as process:
+        if how == "frozen":
+            os.kill(process.pid, signal.SIGSTOP)
+        assert [line.state(address)[0] for address in (0, 1)] == ["I", "I"]
+        stood: list[float] = []
+        began = time.monotonic()
+
+        def watch() -> None:
+            until(lambda: not {line.state(address)[0] for address in (0, 1)} & set("IWX"), 10)
+            stood.append(time.monotonic() - began)
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        said = emergency_stop(wired)
+        took = time.monotonic() - began
+        watcher.join()
         process.communicate(timeout=20)
-    assert f"the run of process {process.pid} was told to stop, and ended" in said
-    assert [line.state(address)[0] for address in (0, 1)] == ["S", "S"]
+    print(f"\nemergency stop of a process that is {how}: both pumps stood after {stood[0]:.2f} s, verified {took:.2f} s")
+    assert stood[0] < STOP_S  # long before the other process was killed
+    assert process.returncode == -signal.SIGKILL
+    assert f"the run of process {process.pid} did not answer for {STOP_S:g} s, and was killed" in said
+    assert sum("verified stopped" in text for text in said) == 2
+    assert standing(line)
+    assert_latched(wired, "emergency stop")
+
+
+def test_the_pumps_of_a_process_that_was_killed_stop_by_themselves(
+    wired: Case, propose: Callable[..., Path], line: SimulatedLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their own timer stops them. The next run is refused; once acknowledged, it asks them what they have counted."""
+    monkeypatch.setattr("twin.rig.recipe.RAMP_S", 0.2)
+    with child(wired, propose) as process:
+        process.kill()
+        process.communicate(timeout=20)
+        assert [line.state(address)[0] for address in (0, 1)] == ["I", "I"]
+        took = until(lambda: standing(line), GUARD_S + 1)
+    print(f"\na process that was killed: its pumps stood by themselves after {took:.2f} s")
+    assert took > 0.5 * GUARD_S
+    assert holder(rig_folder(wired)) is None
+    (path,) = rig_folder(wired).glob("journal-*.jsonl")
+    assert not verify(path).ended
+    true_ml = {role: 50.0 - line.state(address)[1] for address, role in enumerate(SYRINGES)}
+    ran = sum(b"RUN" in message for message in line.heard)
+
+    setpoint = load_setpoint(propose(), wired)
+    for _ in range(2):
+        with pytest.raises(Latched, match="process or computer died"):
+            run(wired, setpoint)
+    assert sum(b"RUN" in message for message in line.heard) == ran
+    Latch(rig_folder(wired)).acknowledge("the operator")
+
+    result = run(wired, setpoint, hold_s=0.5)
+    assert result.ok
+    counted = {e["role"]: e["left_ml"] for e in read(result.journal) if e["event"] == "reconciled"}
+    assert list(counted) == list(SYRINGES)
+    for role, left_ml in counted.items():
+        assert left_ml == pytest.approx(true_ml[role], rel=0.005)
+        assert 50.0 - left_ml == pytest.approx(50.0 - true_ml[role], rel=0.005, abs=0.011)
+    volumes = Volumes.open(rig_folder(wired))
+    assert not volumes.unsettled
+    for address, role in enumerate(SYRINGES):
+        left = volumes.left(role)
+        assert left is not None
+        assert left.left_ml == pytest.approx(50.0 - line.state(address)[1], rel=0.005)
 
 
 def test_emergency_stop_after_a_killed_run(wired: Case, propose: Callable[..., Path], line: SimulatedLine) -> None:
-    """A process that is killed can't stop its pumps: its lock is gone with it, and the pumps run on."""
+    """A process that is killed can't stop its pumps: its lock is gone with it, and the pumps run on for a while."""
     with child(wired, propose) as process:
         process.kill()
         process.communicate(timeout=20)
@@ -146,15 +288,16 @@ def test_emergency_stop_after_a_killed_run(wired: Case, propose: Callable[..., P
     assert holder(rig_folder(wired)) is None
     said = emergency_stop(wired)
     assert sum("verified stopped" in text for text in said) == 2
-    assert [line.state(address)[0] for address in (0, 1)] == ["S", "S"]
+    assert standing(line)
     (path,) = rig_folder(wired).glob("journal-*.jsonl")
     assert not verify(path).ended
+    assert_latched(wired, "emergency stop")
 
 
 def test_emergency_stop_says_what_it_can_not_verify(
     wired: Case, line: SimulatedLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("twin.rig.pumps.newera.NewEraPump.stop.__defaults__", (0.3,), raising=False)
+    monkeypatch.setattr("twin.rig.stopping.stop_all.__defaults__", (0.5,))
     line.inject(Fault.SILENCE, 1)
     with pytest.raises(NotStopped, match="precursor pump") as caught:
         emergency_stop(wired)
@@ -171,27 +314,49 @@ def test_emergency_stop_of_a_simulated_rig_says_that_there_is_nothing(case: Case
 def test_emergency_stop_works_without_a_place_for_its_journal(
     wired: Case, line: SimulatedLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    shutil.rmtree(wired.folder / "results")
     (wired.folder / "results").write_text("in the way")
     said = emergency_stop(wired)
     assert sum("verified stopped" in text for text in said) == 2
-    assert any("no journal" in text for text in said)
+    assert any("no latch or journal" in text for text in said)
 
 
 def test_a_lock_of_nobody_is_no_lock(tmp_path: Path) -> None:
     (tmp_path / NAME).write_text(json.dumps({"pid": 1}))
     assert holder(tmp_path) is None
-    assert _signal_run(tmp_path) == []
+    said: list[str] = []
+    assert _ended(tmp_path, said, "liang2023") is None
+    assert said == ["no run of liang2023 is under way"]
 
 
 def test_a_port_that_is_not_there_is_refused(case: Case, setpoint: Setpoint) -> None:
     missing = on_port(case, "/dev/ttyNOT_THERE")
+    fill(missing)
     with pytest.raises(BadInput, match="there is no port /dev/ttyNOT_THERE"):
         run(missing, setpoint)
-    with pytest.raises(BadInput, match="there is no port"):
+    assert not list(rig_folder(case).glob("journal-*.jsonl"))  # nothing was begun
+    assert Latch(rig_folder(case)).reason() is None
+    with pytest.raises(NotStopped, match="there is no port"):
         emergency_stop(missing)
-    (path,) = rig_folder(case).glob("journal-*.jsonl")
-    assert read(path)[-1]["status"] == "failed"
-    assert verify(path).ended
+
+
+def test_real_syringes_that_nobody_told_of_are_refused(
+    case: Case, setpoint: Setpoint, line: SimulatedLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("twin.rig.recipe.RAMP_S", 0.2)
+    real = on_port(case, line.path)
+    with pytest.raises(BadInput, match="nobody has said what the antisolvent and the precursor syringe holds") as caught:
+        run(real, setpoint)
+    assert "twin rig refill" in caught.value.remedy
+    Volumes.open(rig_folder(real)).refill("antisolvent", "steel-50ml", 50.0)
+    with pytest.raises(BadInput, match="what the precursor syringe holds"):
+        run(real, setpoint)
+    assert not [message for message in line.heard if b"RUN" in message]
+    fill(real)
+    assert run(real, setpoint, hold_s=0.5).ok
+    left = Volumes.open(rig_folder(real)).left("antisolvent")
+    assert left is not None
+    assert left.left_ml == pytest.approx(line.pumps[0].volume_ml, abs=0.011)
 
 
 def test_what_is_no_serial_port_is_refused(tmp_path: Path) -> None:
@@ -211,6 +376,7 @@ def test_a_port_in_use_is_refused(wired: Case, setpoint: Setpoint, line: Simulat
             run(wired, setpoint)
     finally:
         held.close()
+    assert not line.heard
 
 
 def test_no_permission_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -241,10 +407,12 @@ def echo() -> Iterator[str]:
 
 
 def test_a_wrong_device_is_refused(case: Case, setpoint: Setpoint, echo: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("twin.rig.pumps.newera.NewEraPump.stop.__defaults__", (0.3,), raising=False)
+    monkeypatch.setattr("twin.rig.stopping.stop_all.__defaults__", (0.3,))
     monkeypatch.setattr("twin.rig.bench.open_port", partial(open_port, deadline_s=0.1))
-    with pytest.raises(RigError, match="came from socket") as caught:
-        run(on_port(case, echo), setpoint)
+    wrong = on_port(case, echo)
+    fill(wrong)
+    with pytest.raises(RigError, match=r"is no reply of a New Era pump|came from socket") as caught:
+        run(wrong, setpoint)
     assert not isinstance(caught.value, NotStopped)  # it was never started
 
 
@@ -256,8 +424,10 @@ def test_swapped_pumps_are_refused(case: Case, setpoint: Setpoint, line: Simulat
         "precursor": rig.precursor.model_copy(update={"address": 0}),
     }
     swapped = swapped.model_copy(update={"rig": rig.model_copy(update=addresses)})
+    fill(swapped)
     with pytest.raises(BadInput, match="are the two pumps swapped"):
         run(swapped, setpoint)
+    assert Latch(rig_folder(case)).reason() is None
     assert b"00RUN" not in line.heard
     assert b"01RUN" not in line.heard
 
@@ -266,7 +436,7 @@ def test_a_run_over_the_network(
     case: Case, setpoint: Setpoint, line: SimulatedLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A port server in front of the pumps, as `socket://`."""
-    monkeypatch.setattr("twin.rig.planning.RAMP_S", 0.2)
+    monkeypatch.setattr("twin.rig.recipe.RAMP_S", 0.2)
     server = socket.create_server(("127.0.0.1", 0))
     near = serial.Serial(line.path, timeout=0.02)
 
@@ -287,7 +457,9 @@ def test_a_run_over_the_network(
     thread.start()
     try:
         url = f"socket://127.0.0.1:{server.getsockname()[1]}"
-        result = run(on_port(case, url), setpoint, hold_s=1.0)
+        away = on_port(case, url)
+        fill(away)
+        result = run(away, setpoint, hold_s=1.0)
         assert result.balances["antisolvent"].agrees
         assert [line.state(address)[0] for address in (0, 1)] == ["S", "S"]
     finally:

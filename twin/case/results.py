@@ -69,8 +69,8 @@ class Results:
 
     @property
     def rig(self) -> Path:
-        """The folder of the rig's journals."""
-        return self.folder / "rig"
+        """The folder of the rig, one for all levels: journals, volumes, latch, and the lock of a run."""
+        return self.folder.parent / "rig"
 
     @property
     def pictures(self) -> Path:

@@ -1,4 +1,4 @@
-"""The verbs of the rig: check, run, stop, log."""
+"""The verbs of the rig: check, run, stop, log; refill, acknowledge, scan, checkout."""
 
 from __future__ import annotations
 
@@ -9,50 +9,90 @@ from typing import Any
 from twin.case import Case, Results
 from twin.cli.common import add_verb, opened
 from twin.cli.console import Reporter
+from twin.errors import BadInput
 from twin.rig import (
+    Latch,
+    Program,
     Progress,
     RunResult,
+    Volumes,
     check,
     describe,
     emergency_stop,
     latest,
+    load_recipe,
     load_setpoint,
     read,
+    replay,
     run,
     verify,
 )
-from twin.units import parse
+from twin.rig.limits import equipment
+from twin.rig.runlock import RunLock, latch_dead_run
+from twin.units import parse, to_ml
+
+_PUMPS = ("antisolvent", "antisolvent-2", "precursor")
 
 
 def add_verbs(verbs: Any) -> None:
     """Adds the verbs of this file."""
-    parser = verbs.add_parser("rig", help="the physical rig, or its simulator: check, run, stop, log")
+    parser = verbs.add_parser("rig", help="the physical rig, or its simulator: check, run, stop, log and more")
     actions = parser.add_subparsers(
-        dest="action", metavar="check|run|stop|log", required=True, parser_class=type(parser)
+        dest="action",
+        metavar="check|run|stop|log|refill|acknowledge",
+        required=True,
+        parser_class=type(parser),
     )
     for name, verb, words in (
         ("check", check_verb, "dry run: the plan, the supply, and every byte that would be sent"),
-        ("run", run_verb, "run the setpoint: arm, ramp, hold, stop; both pumps are stopped whatever happens"),
+        ("run", run_verb, "run the setpoint: arm, ramp, hold, stop; every pump is stopped whatever happens"),
     ):
         parser = add_verb(actions, name, verb, words, f"twin rig {name} cases/liang2023")
         parser.add_argument("--setpoint", type=Path, help="a setpoint.json (default: the one of the level)")
+        parser.add_argument("--recipe", type=Path, help="a recipe.toml: several steps, resting on the setpoint")
         parser.add_argument("--hold", metavar="T", help='how long to hold, e.g. "20 s" (default: the case\'s own)')
         parser.add_argument("--shorten", action="store_true", help="hold only as long as the syringes last")
     add_verb(
-        actions, "stop", stop_verb, "stop the pumps of the case, whoever started them", "twin rig stop cases/liang2023"
+        actions,
+        "stop",
+        stop_verb,
+        "stop the pumps of the case, whoever started them, and latch the rig",
+        "twin rig stop cases/liang2023",
     )
-    parser = add_verb(actions, "log", log_verb, "verify a journal and print it", "twin rig log cases/liang2023")
-    parser.add_argument("--journal", type=Path, help="a journal (default: the newest of the level)")
+    parser = add_verb(actions, "log", log_verb, "verify a journal, replay it and print it", "twin rig log cases/liang2023")
+    parser.add_argument("--journal", type=Path, help="a journal (default: the newest)")
+    parser.add_argument("--plot", type=Path, metavar="PNG", help="draw rates, volumes and readings into a picture")
+    parser = add_verb(
+        actions,
+        "refill",
+        refill_verb,
+        "say what the syringes hold; the ledger goes on from there",
+        'twin rig refill cases/liang2023 --antisolvent "50 mL" --precursor full',
+    )
+    for name in _PUMPS:
+        parser.add_argument(f"--{name}", metavar="V", help='a volume, e.g. "50 mL", or full')
+    parser = add_verb(
+        actions,
+        "acknowledge",
+        acknowledge_verb,
+        "release a latched rig, once its cause was found",
+        'twin rig acknowledge cases/liang2023 --by "A. Chemist" --note "cable replaced"',
+    )
+    parser.add_argument("--by", required=True, metavar="NAME", help="who has looked at the rig")
+    parser.add_argument("--note", default="", help="what was found")
 
 
 def check_verb(arguments: argparse.Namespace, reporter: Reporter) -> Any:
     """`twin rig check`."""
     case, _, results = opened(arguments)
     setpoint = load_setpoint(arguments.setpoint or results.setpoint, case)
-    dry = check(case, setpoint, hold_s=_hold(arguments), shorten=arguments.shorten)
+    program = None if arguments.recipe is None else load_recipe(arguments.recipe, case, setpoint)
+    dry = check(
+        case, setpoint, folder=results.rig, program=program, hold_s=_hold(arguments), shorten=arguments.shorten
+    )
     for line in dry.lines():
         reporter.say(line)
-    sent = [{"t_s": entry.t_s, "port": entry.port, "message": entry.message.decode("ascii")} for entry in dry.sent]
+    sent = [{"t_s": entry.t_s, "port": entry.port, "message": entry.message.decode("latin-1")} for entry in dry.sent]
     return {"plan": dry.plan.as_dict(), "sent": sent}
 
 
@@ -60,7 +100,7 @@ def run_verb(arguments: argparse.Namespace, reporter: Reporter) -> Any:
     """`twin rig run`."""
     case, _, results = opened(arguments)
     path = arguments.setpoint or results.setpoint
-    done = run_rig(case, results, path, reporter, _hold(arguments), arguments.shorten)
+    done = run_rig(case, results, path, reporter, _hold(arguments), arguments.shorten, arguments.recipe)
     for line in done.lines():
         reporter.say(line)
     answer = {
@@ -73,18 +113,27 @@ def run_verb(arguments: argparse.Namespace, reporter: Reporter) -> Any:
 
 
 def run_rig(
-    case: Case, results: Results, path: Path, reporter: Reporter, hold_s: float | None = None, shorten: bool = False
+    case: Case,
+    results: Results,
+    path: Path,
+    reporter: Reporter,
+    hold_s: float | None = None,
+    shorten: bool = False,
+    recipe: Path | None = None,
 ) -> RunResult:
-    """Runs a setpoint with progress."""
+    """Runs a setpoint, or a recipe that rests on it, with progress."""
     setpoint = load_setpoint(path, case)
+    program: Program | None = None if recipe is None else load_recipe(recipe, case, setpoint)
     with reporter.progress(f"rig run of {setpoint.point.name}") as bar:
 
         def show(progress: Progress) -> None:
             rates = " + ".join(f"{rate:.4g}" for rate in progress.rates_ml_h.values())
             bar.at(progress.fraction, f"{progress.kind}, {rates} mL/h")
 
-        done = run(case, setpoint, hold_s=hold_s, shorten=shorten, folder=results.rig, on_progress=show)
-        bar.at(1.0, "both pumps verified stopped")
+        done = run(
+            case, setpoint, program=program, hold_s=hold_s, shorten=shorten, folder=results.rig, on_progress=show
+        )
+        bar.at(1.0, "every pump verified stopped")
     return done
 
 
@@ -106,6 +155,9 @@ def log_verb(arguments: argparse.Namespace, reporter: Reporter) -> Any:
     for entry in entries:
         reporter.say(describe(entry))
     reporter.say(str(found))
+    again = replay(path)
+    for line in again.lines():
+        reporter.say(line)
     answer = {
         "journal": path,
         "intact": found.intact,
@@ -114,9 +166,50 @@ def log_verb(arguments: argparse.Namespace, reporter: Reporter) -> Any:
         "reason": found.reason,
         "truncated": found.truncated,
         "ended": found.ended,
+        "replay": {"ok": again.ok, "lines": again.lines()},
         "entries": entries,
     }
+    if arguments.plot is not None:
+        from twin.view.rigrun import picture
+
+        picture(path, arguments.plot)
+        reporter.say(f"picture: {arguments.plot}")
+        answer["picture"] = arguments.plot
     return answer, 0 if found.intact else 1
+
+
+def refill_verb(arguments: argparse.Namespace, reporter: Reporter) -> Any:
+    """`twin rig refill`."""
+    case, _, results = opened(arguments)
+    pumps = equipment(case)
+    asked = {name: text for name in _PUMPS if (text := getattr(arguments, name.replace("-", "_"))) is not None}
+    unknown = [name for name in asked if name not in pumps]
+    if unknown or not asked:
+        what = f"the case has no {unknown[0]} pump" if unknown else "nothing was said"
+        raise BadInput(what, f"give a volume for {', '.join(f'--{name}' for name in pumps)}")
+    said = []
+    with RunLock(results.rig, None):
+        volumes = Volumes.open(results.rig)
+        for name, text in asked.items():
+            syringe = pumps[name].syringe
+            left = None if text == "full" else to_ml(parse(text, "volume"))
+            said.append(volumes.refill(name, syringe.name, syringe.volume_ml, left_ml=left))
+            reporter.say(f"{name}: {said[-1]}")
+    return {name: left.left_ml for name, left in zip(asked, said, strict=True)}
+
+
+def acknowledge_verb(arguments: argparse.Namespace, reporter: Reporter) -> Any:
+    """`twin rig acknowledge`."""
+    _, _, results = opened(arguments)
+    with RunLock(results.rig, []) as lock:
+        latch = Latch(results.rig)
+        latch_dead_run(lock, latch)
+        reasons = latch.acknowledge(arguments.by, arguments.note)
+    for reason in reasons:
+        reporter.say(f"acknowledged: {reason}")
+    if not reasons:
+        reporter.say("the rig was not latched")
+    return {"acknowledged": [str(reason) for reason in reasons]}
 
 
 def _hold(arguments: argparse.Namespace) -> float | None:

@@ -8,32 +8,43 @@ from twin.rig.clock import Clock
 from twin.rig.control import RunResult, check, run
 from twin.rig.dryrun import DryRun
 from twin.rig.emergency import emergency_stop
-from twin.rig.errors import NotStopped, PumpAlarm, RigError, RunStopped
+from twin.rig.errors import NotStopped, PumpAlarm, RigError, RunStopped, Tripped
 from twin.rig.journal import JournalCheck, describe, latest, read, verify
+from twin.rig.latch import Latch, Latched
 from twin.rig.planning import Plan, plan
+from twin.rig.recipe import Program, load_recipe
+from twin.rig.replay import replay
 from twin.rig.runlock import rig_folder
 from twin.rig.session import Progress
 from twin.rig.setpoint import Setpoint, load_setpoint, summary
+from twin.rig.volumes import Volumes
 
 __all__ = [
     "Clock",
     "DryRun",
     "JournalCheck",
+    "Latch",
+    "Latched",
     "NotStopped",
     "Plan",
+    "Program",
     "Progress",
     "PumpAlarm",
     "RigError",
     "RunResult",
     "RunStopped",
     "Setpoint",
+    "Tripped",
+    "Volumes",
     "check",
     "describe",
     "emergency_stop",
     "latest",
+    "load_recipe",
     "load_setpoint",
     "plan",
     "read",
+    "replay",
     "rig_folder",
     "run",
     "summary",

@@ -2,32 +2,57 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import twin
 from twin.case.schema import Case
-from twin.errors import TwinError
-from twin.rig.bench import clock_for, opened
+from twin.errors import BadInput, TwinError
+from twin.rig.bench import clock_for, opened, simulated_sensors
 from twin.rig.clock import Clock
 from twin.rig.dryrun import DryRun, dry_run
+from twin.rig.errors import PumpAlarm, RigError, RunStopped
+from twin.rig.interlocks import ALWAYS, InsideHull, Measured, Rule, Snapshot, Within, first_broken
 from twin.rig.interrupts import Interrupts
 from twin.rig.journal import END, Journal
-from twin.rig.ledger import Balance
-from twin.rig.limits import ROLES
-from twin.rig.planning import Plan, plan
+from twin.rig.latch import Latch
+from twin.rig.ledger import REFILL, Balance
+from twin.rig.limits import ROLES, Equipment, equipment
+from twin.rig.planning import SIMULATED, Plan, plan
+from twin.rig.pumps.protocol import Pump
+from twin.rig.recipe import Program
 from twin.rig.recorder import Recorder
-from twin.rig.runlock import RunLock, rig_folder
-from twin.rig.session import OnProgress, Session
+from twin.rig.runlock import RunLock, latch_dead_run, rig_folder
+from twin.rig.sensors import Board, Steadiness, Telemetry, periods_s, sensors
+from twin.rig.session import OnProgress, Session, all_agree
 from twin.rig.setpoint import Setpoint
+from twin.rig.steps import Step
+from twin.rig.stopping import words
+from twin.rig.volumes import Volumes
+from twin.rig.watchdog import Watchdog
+from twin.units import to_ml
 
 if TYPE_CHECKING:
-    from twin.rig.simulated.line import SimulatedLine
+    from twin.rig.bench import Simulator
+
+
+class Live(Protocol):
+    """What a run does that is made up as it goes; `twin.rig.live` has one."""
+
+    def plan(self, case: Case, setpoint: Setpoint, filled_ml: Mapping[str, float]) -> Plan:
+        """The most that the run may do."""
+        ...
+
+    def steps(self, board: Board) -> Iterable[Step]:
+        """What it does; asked for the next step when the one before has ended."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -43,29 +68,33 @@ class RunResult:
     @property
     def ok(self) -> bool:
         """Whether the counted volumes agree with the commanded ones."""
-        return all(role in self.balances and self.balances[role].agrees for role in ROLES)
+        return all_agree(self.balances, list(self.plan.pumps))
 
     def lines(self) -> list[str]:
         """The result in words."""
         pumps = "simulated pumps" if self.plan.simulated else "pumps"
+        number = "both" if len(self.plan.pumps) == len(ROLES) else "all"
         verdict = "volumes agree" if self.ok else "VOLUMES DISAGREE: look at the syringes and their diameters"
         return [
-            f"ran {self.plan.setpoint.point.name} for {self.plan.duration_s:g} s; both {pumps} verified stopped",
+            f"ran {self.plan.setpoint.point.name} for {self.plan.duration_s:g} s; {number} {pumps} verified stopped",
             *(str(balance) for balance in self.balances.values()),
             verdict,
             f"journal: {self.journal}",
         ]
 
 
-def check(case: Case, setpoint: Setpoint, **options: Any) -> DryRun:
+def check(case: Case, setpoint: Setpoint, *, folder: Path | None = None, **options: Any) -> DryRun:
     """A dry run: the plan and the bytes that `run` would send. Takes the options of `plan`; opens no port."""
-    return dry_run(plan(case, setpoint, **options))
+    given = options.pop("filled_ml", None)
+    filled = _filled(equipment(case), Volumes.open(rig_folder(case, folder)), given, strict=False)
+    return dry_run(plan(case, setpoint, filled_ml=filled, **options))
 
 
 def run(
     case: Case,
     setpoint: Setpoint,
     *,
+    program: Program | None = None,
     hold_s: float | None = None,
     shorten: bool = False,
     filled_ml: Mapping[str, float] | None = None,
@@ -73,56 +102,234 @@ def run(
     clock: Clock | None = None,
     on_progress: OnProgress | None = None,
     cancel: threading.Event | None = None,
-    simulator: SimulatedLine | None = None,
+    simulator: Simulator | None = None,
+    live: Live | None = None,
 ) -> RunResult:
-    """Runs a setpoint: arm, ramp, hold, stop. Whatever ends it early is raised after both pumps were stopped.
+    """Runs a setpoint or a recipe: arm, prime, ramp, hold, stop. Whatever ends it early is raised after all is stopped.
 
     Args:
         case: the case with its rig.
         setpoint: a setpoint that `load_setpoint` let pass.
+        program: the recipe; the setpoint by itself, where it is left out.
         hold_s: how long to hold, s of process time; the case's own hold, where it is left out.
         shorten: hold only as long as the syringes last instead of refusing.
-        filled_ml: what the syringes hold, mL by role; full ones, where it is left out.
-        folder: where journal and lock lie; `CASE/results/rig`, where it is left out.
+        filled_ml: what the syringes hold, mL by pump. Left out: what the ledger of volumes says; simulated ones are full.
+        folder: where journal, ledger, latch and lock lie; `CASE/results/rig`, where it is left out.
         clock: process time; an accelerated one for simulated pumps only. Left out: real time, or 10 times as fast where
             every pump is simulated.
         on_progress: called at each look at the pumps.
         cancel: set it, from another thread, to end the run.
         simulator: simulated pumps that are there already, on `clock`.
+        live: what makes up the steps as the run goes, instead of program and hold.
 
     Raises:
         BadInput: what was asked for can't be done; nothing moved.
-        RigError: a pump did not do what it was told; both are stopped. `NotStopped`: a pump could not be verified.
-        KeyboardInterrupt: after both pumps were stopped.
+        RigError: a pump did not do what it was told, or an interlock was broken; all is stopped, and the rig latched.
+            `NotStopped`: a pump could not be verified.
+        KeyboardInterrupt: after all pumps were stopped.
     """
     if simulator is not None and clock is not simulator.clock:
         raise ValueError("a run and its simulator need the same clock")
-    made = plan(case, setpoint, hold_s=hold_s, shorten=shorten, filled_ml=filled_ml)
-    clock = clock_for(made.pumps, clock)
+    pumps = equipment(case)
+    clock = clock_for(pumps, clock)
     where = rig_folder(case, folder)
-    ports = sorted({pump.port for pump in made.pumps.values()})
     began = time.monotonic()
-    with RunLock(where, ports), Journal.create(where) as journal:
-        recorder = Recorder(journal, clock.now)
-        recorder.event("begin", twin=twin.__version__, pid=os.getpid(), speed=clock.speed, plan=made.as_dict())
+    with ExitStack() as stack:
+        lock = stack.enter_context(RunLock(where, sorted({pump.port for pump in pumps.values()})))
+        latch = Latch(where)
+        if any(pump.port != SIMULATED for pump in pumps.values()):
+            latch_dead_run(lock, latch)
+        latch.check()
+        recorder = Recorder(None, clock.now)
+        recorder.hold_back()
+        drivers = stack.enter_context(opened(pumps, clock, recorder.note, simulator))
+        volumes = Volumes.open(where, clock)
+        if simulator is not None:
+            _know(volumes, pumps)
+        _reconcile(volumes, drivers, recorder)
+        filled = _filled(pumps, volumes, filled_ml)
+        if live is not None:
+            made = live.plan(case, setpoint, filled)
+        else:
+            made = plan(case, setpoint, program=program, hold_s=hold_s, shorten=shorten, filled_ml=filled)
+        journal = stack.enter_context(Journal.create(where))
+        Recorder(journal, clock.now).event(
+            "begin", twin=twin.__version__, pid=os.getpid(), speed=clock.speed, plan=made.as_dict()
+        )
+        recorder.attach(journal)
+        recorder.release()
+        # Simulated pumps of this run alone are new and full: their syringes are in nobody's ledger.
+        ledger = None if made.simulated and simulator is None else volumes
+        at_work = _Run(case, made, drivers, clock, recorder, journal.path, latch, ledger, on_progress, cancel)
+        if live is not None:
+            at_work.session.steps = live.steps(at_work.telemetry.board)
         try:
-            with opened(made.pumps, clock, recorder.note, simulator) as pumps, Interrupts() as interrupts:
-                session = Session(made, pumps, clock, recorder, on_progress, cancel)
-                session.run(interrupts)
+            with Interrupts() as interrupts:
+                at_work.go(interrupts)
         except BaseException as error:
             error.add_note(f"journal: {journal.path}")
             _end(recorder, "failed", error)
             raise
-        balances = {role: session.balances[role] for role in ROLES if role in session.balances}
+        found = at_work.session.balances
+        order = list(made.pumps)
+        balances = dict(sorted(found.items(), key=lambda item: order.index(item[0].removesuffix(REFILL))))
         result = RunResult(made, balances, journal.path, clock.speed, time.monotonic() - began)
         recorder.event(END, status="completed", ok=result.ok, signal=interrupts.caught)
     return result
 
 
+class _Run:
+    """One run with all that stands around its session: telemetry, watchdog, latch, ledger of volumes."""
+
+    def __init__(
+        self,
+        case: Case,
+        made: Plan,
+        drivers: Mapping[str, Pump],
+        clock: Clock,
+        recorder: Recorder,
+        journal: Path,
+        latch: Latch,
+        volumes: Volumes | None,
+        on_progress: OnProgress | None,
+        cancel: threading.Event | None,
+    ) -> None:
+        self.case, self.plan, self.clock, self.recorder = case, made, clock, recorder
+        self.journal, self.latch = journal, latch
+        self.pumps = {name: drivers[name] for name in made.pumps}
+        self.session = Session(made, self.pumps, clock, recorder, on_progress, cancel, volumes)
+        self.telemetry = Telemetry(
+            sensors(case.rig, clock, simulated_sensors(clock, self._pumped_ml)),
+            clock,
+            recorder,
+            periods_s(case.rig),
+            self._steadiness(),
+        )
+
+    def go(self, interrupts: Interrupts) -> None:
+        """Does it; what ends it early latches the rig, unless it was the operator."""
+        session = self.session
+        watchdog = Watchdog(
+            self._rules(), self._look, self.pumps, session.gate, session.cancel, self._latch, self.clock, self.recorder
+        )
+        try:
+            with self.telemetry:
+                self.telemetry.ready()
+                self._check_sensors()
+                with watchdog:
+                    session.run(interrupts)
+        except RunStopped as error:
+            if watchdog.tripped is not None:
+                raise watchdog.tripped from error
+            raise
+        except RigError as error:
+            self._latch(words(error))
+            raise
+
+    def _rules(self) -> list[Rule]:
+        return [*ALWAYS, InsideHull(self.plan.hull_ml_h), *self._bands()]
+
+    def _bands(self) -> list[Rule]:
+        return [
+            Within(name, sensor.low, sensor.high, sensor.max_age)
+            for name, sensor in self.case.rig.sensors.items()
+            if sensor.max_age is not None
+        ]
+
+    def _check_sensors(self) -> None:
+        """Refuses a rig whose sensors are beyond their limits before anything moves."""
+        now, wall = self.clock.now(), self.clock.wall()
+        broken = first_broken(
+            self._bands(), Snapshot(now, wall, "armed", math.inf, self.clock.speed, {}, self._measured())
+        )
+        if broken is not None:
+            raise BadInput(f"before anything moved, {broken[1]}", "find the cause at the rig, then run again")
+
+    def _steadiness(self) -> Callable[[], bool]:
+        """Whether the outlet has been flushed since the rates last changed; never, where its volume is not known."""
+        volume = self.case.rig.outlet_volume
+        if volume is None:
+            return lambda: False
+        steadiness = Steadiness(self.clock, to_ml(volume))
+        self.session.on_rates = steadiness.changed
+        return steadiness
+
+    def _pumped_ml(self) -> float:
+        return sum(drive.pumped_ml for drive in self.session.drives.values())
+
+    def _look(self) -> Snapshot | None:
+        return self.session.snapshot(self._measured())
+
+    def _measured(self) -> dict[str, Measured]:
+        board, now = self.telemetry.board, self.clock.wall()
+        found = {}
+        for name in self.case.rig.sensors:
+            reading = board.latest(name)
+            if reading is not None:
+                found[name] = Measured(reading.value, reading.unit, board.age_s(name, now))
+        return found
+
+    def _latch(self, reason: str) -> None:
+        self.latch.set(reason, "run", self.journal)
+
+
+def _know(volumes: Volumes, pumps: Mapping[str, Equipment]) -> None:
+    """Simulated pumps that somebody made are full until the ledger says otherwise."""
+    for name, pump in pumps.items():
+        if volumes.left(name) is None:
+            volumes.refill(name, pump.syringe.name, pump.syringe.volume_ml, by="simulator")
+
+
+def _reconcile(volumes: Volumes, drivers: Mapping[str, Pump], recorder: Recorder) -> None:
+    """Closes the account of a run that could not: its pumps still know what they have counted.
+
+    One that still moves is stopped first, or it would go on after it was asked.
+    """
+    for name in volumes.unsettled:
+        if name not in drivers:
+            raise BadInput(
+                f"the volumes of the {name} syringe are not settled, and this case has no such pump",
+                "put it back into case.toml, or say what the syringe holds: `twin rig refill CASE`",
+            )
+        pump, reset = drivers[name], False
+        try:
+            pump.identify()
+        except PumpAlarm as alarm:  # after a power cut the counter is gone, after a silence it is not
+            pump.acknowledge()
+            recorder.event("acknowledged", role=name, alarm=alarm.code)
+            reset = alarm.code == "R"
+        pump.stop()
+        counted = None if reset else pump.dispensed()
+        left = volumes.reconcile(name, counted)
+        if left is not None:
+            recorder.event("reconciled", role=name, left_ml=left.left_ml, uncertain_ml=left.uncertain_ml)
+
+
+def _filled(
+    pumps: Mapping[str, Equipment], volumes: Volumes, given: Mapping[str, float] | None, strict: bool = True
+) -> dict[str, float]:
+    """What the syringes hold for certain: as given, else by the ledger; simulated ones are full."""
+    filled = dict(given or {})
+    unknown = []
+    for name, pump in pumps.items():
+        if name in filled:
+            continue
+        left = volumes.available_ml(name, pump.syringe.name)
+        if left is not None:
+            filled[name] = left
+        elif pump.port != SIMULATED:
+            unknown.append(name)
+    if unknown and strict:
+        raise BadInput(
+            f"nobody has said what the {' and the '.join(unknown)} syringe holds",
+            'say it once, e.g. `twin rig refill CASE --antisolvent "50 mL"`',
+        )
+    return filled
+
+
 def _end(recorder: Recorder, status: str, error: BaseException) -> None:
     """Closes the journal of a run that failed; if that fails too, the first error is the one to hear of."""
-    words = error.message if isinstance(error, TwinError) else f"{type(error).__name__}: {error}"
     try:
-        recorder.event(END, status=status, reason=words)
+        recorder.event(END, status=status, reason=words(error))
     except TwinError as second:
         error.add_note(f"the journal could not be closed: {second.message}")

@@ -1,11 +1,18 @@
-"""Stops the rig of a case from outside: whoever started it, and whatever state it is in."""
+"""Stops the rig of a case from outside: whoever started it, and whatever hangs.
+
+First the bytes, then the questions: every real port is opened without asking who holds it, and a stop goes to each pump.
+Only then the process of a run is ended, by SIGTERM, and by SIGKILL where it does not hear; and only then, with the port
+to itself, each pump is verified.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
 import time
-from contextlib import suppress
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from twin.case.schema import Case
@@ -13,116 +20,136 @@ from twin.errors import TwinError
 from twin.rig.clock import Clock
 from twin.rig.errors import NotStopped, RigError
 from twin.rig.journal import END, Journal
-from twin.rig.limits import ROLES, Equipment, equipment
+from twin.rig.latch import Latch
+from twin.rig.limits import Equipment, equipment
 from twin.rig.planning import SIMULATED
-from twin.rig.port import open_port
-from twin.rig.pumps.newera import NewEraPump
+from twin.rig.port import Port, open_port
+from twin.rig.pumps.drivers import baud_of, driver
+from twin.rig.pumps.protocol import Pump
 from twin.rig.recorder import Recorder
-from twin.rig.runlock import NAME, holder, rig_folder
-from twin.rig.wire.newera import BAUD
+from twin.rig.runlock import holder, rig_folder
+from twin.rig.stopping import caught, stop_all, stop_order, words
 
-#: Wall time that another process has for its stop, s.
-STOP_S = 20.0
+#: Wall time that a run has for its own stop before it is killed, s.
+STOP_S = 1.5
+#: Wall time that a killed process may take to go, s.
+GONE_S = 5.0
+
+
+@dataclass
+class _Rig:
+    """The real pumps of a case on their ports, and what went wrong with which."""
+
+    pumps: dict[str, Pump] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, TwinError] = field(default_factory=dict)
 
 
 def emergency_stop(case: Case, *, folder: Path | None = None) -> list[str]:
-    """Stops the rig of a case, whoever started it, and says in words what was done.
-
-    A run in another process is told to stop (SIGTERM) and awaited. Then every real port of the case is opened, and the
-    pumps at the addresses of the case are stopped, verified.
+    """Stops the rig of a case, whoever started it, and says in words what was done. The rig is latched.
 
     Raises:
-        NotStopped: a pump could not be verified.
-        RigError: a port could not be opened, or another run did not end.
+        NotStopped: a pump could not be verified, or its port could not be opened.
+        RigError: another run could not be ended.
     """
-    pumps = equipment(case)
     where = rig_folder(case, folder)
-    said, failed = [], list[TwinError]()
-    for place in _places(case, where):
-        try:
-            said += _signal_run(place)
-        except TwinError as error:
-            failed.append(error)
-    if not said and not failed:
-        said.append(f"no run of {case.name} is under way")
-    by_port: dict[str, list[Equipment]] = {}
-    for role in reversed(ROLES):  # the precursor first
-        by_port.setdefault(pumps[role].port, []).append(pumps[role])
-    if SIMULATED in by_port:
-        names = " and the ".join(pump.role for pump in by_port.pop(SIMULATED))
+    clock = Clock()
+    recorder = Recorder(None, clock.now)
+    recorder.hold_back()
+    said: list[str] = []
+    with ExitStack() as stack:
+        rig = _opened(equipment(case), clock, recorder, stack)
+        for name in stop_order(rig.pumps):
+            caught(rig.pumps[name].request_stop)
+        unended = _ended(where, said, case.name)
+        problems = stop_all(rig.pumps, clock, recorder)
+        said += [f"{rig.names[name]}: verified stopped" for name in rig.pumps if name not in problems]
+    simulated = [name for name, pump in equipment(case).items() if pump.port == SIMULATED]
+    if simulated:
+        names = " and the ".join(simulated)
         said.append(f"the {names} pump: simulated, so there is no port to open; simulated pumps end with their run")
-    for url, chain in by_port.items():
-        try:
-            _stop_port(url, chain, where, said)
-        except TwinError as error:
-            failed.append(error)
-    if failed:
-        worst = next((error for error in failed if isinstance(error, NotStopped)), failed[0])
-        others = [error.message for error in failed if error is not worst]
-        worst.message = "\n  ".join([worst.message, *others, *said])
-        raise worst
+    if rig.names or unended:
+        _write(where, recorder, said, problems)
+    bad = {**{name: words(error) for name, error in rig.failed.items()}, **{n: words(e) for n, e in problems.items()}}
+    if bad:
+        reasons = "; ".join([*bad.values(), *([unended.message] if unended else []), *said])
+        raise NotStopped([rig.names[name] for name in bad], reasons)
+    if unended is not None:
+        unended.message = "\n  ".join([unended.message, *said])
+        raise unended
     return said
 
 
-def _places(case: Case, where: Path) -> list[Path]:
-    """Where the lock of a run may lie: the folder at hand, and those of every level of the case."""
-    results = case.folder / "results"
-    locks = sorted([*results.glob(f"rig/{NAME}"), *results.glob(f"*/rig/{NAME}")])
-    return list(dict.fromkeys([where, *(lock.parent for lock in locks)]))
+def _opened(everything: dict[str, Equipment], clock: Clock, recorder: Recorder, stack: ExitStack) -> _Rig:
+    """Every real pump that can be reached; what can't is noted, and keeps nobody from the others."""
+    rig = _Rig()
+    ports: dict[str, Port] = {}
+    for name, pump in everything.items():
+        if pump.port == SIMULATED:
+            continue
+        rig.names[name] = pump.name
+        try:
+            if pump.port not in ports:
+                ports[pump.port] = open_port(
+                    pump.port, baud_of(pump.model.family), recorder.note, clock=clock, exclusive=False
+                )
+                stack.callback(ports[pump.port].close)
+            rig.pumps[name] = driver(pump.model.family, ports[pump.port], pump.address, pump.name, clock=clock)
+        except TwinError as error:
+            rig.failed[name] = error
+    return rig
 
 
-def _signal_run(where: Path) -> list[str]:
-    """Ends the run that holds the lock of a folder, and waits until it has; says nothing where there is none."""
+def _ended(where: Path, said: list[str], case: str) -> RigError | None:
+    """Ends the run that holds the rig, one way or the other; returns what kept it from ending."""
     other = holder(where)
     if other is None:
-        return []
+        said.append(f"no run of {case} is under way")
+        return None
     pid = other.get("pid")
     if not isinstance(pid, int):
-        raise RigError(
+        return RigError(
             f"a run holds {where}, but does not say which process it is", "switch the pumps off at the mains"
         )
     try:
         os.kill(pid, signal.SIGTERM)
+        if _waits(lambda: holder(where) is None, STOP_S):
+            said.append(f"the run of process {pid} was told to stop, and ended")
+            return None
+        os.kill(pid, signal.SIGKILL)
     except ProcessLookupError:
-        return [f"the run of process {pid} has just ended"]
+        said.append(f"the run of process {pid} has just ended")
+        return None
     except PermissionError:
-        raise RigError(
+        return RigError(
             f"no permission to end the run of process {pid}", "ask who started it, or switch the pumps off"
-        ) from None
-    end = time.monotonic() + STOP_S
+        )
+    if _waits(lambda: holder(where) is None, GONE_S):
+        said.append(f"the run of process {pid} did not answer for {STOP_S:g} s, and was killed")
+        return None
+    return RigError(f"the run of process {pid} can't be killed", "switch the pumps off at the mains")
+
+
+def _waits(done: Callable[[], bool], seconds: float) -> bool:
+    end = time.monotonic() + seconds
     while time.monotonic() < end:
-        if holder(where) is None:
-            return [f"the run of process {pid} was told to stop, and ended"]
-        time.sleep(0.05)
-    raise RigError(f"the run of process {pid} does not end within {STOP_S:g} s", "switch the pumps off at the mains")
+        if done():
+            return True
+        time.sleep(0.02)
+    return done()
 
 
-def _stop_port(url: str, chain: list[Equipment], where: Path, said: list[str]) -> None:
-    """Stops what is at the addresses of one port; the journal of it is written once the pumps stand."""
-    clock = Clock()
-    recorder = Recorder(None, clock.now)
-    recorder.hold_back()
-    problems: dict[str, str] = {}
-    port = open_port(url, BAUD, recorder.note)
+def _write(where: Path, recorder: Recorder, said: list[str], problems: dict[str, BaseException]) -> None:
+    """Latch and journal, once the pumps stand; a full disk is no reason to call the stop a failed one."""
     try:
-        pumps = [NewEraPump(port, pump.address, pump.name, clock=clock) for pump in chain]
-        for pump in pumps:  # first one quick stop to each: a silent pump must not delay the other
-            with suppress(RigError):
-                pump.request_stop()
-        for pump in pumps:
-            try:
-                pump.stop()
-                said.append(f"{pump.name}: verified stopped")
-            except NotStopped as error:
-                problems[pump.name] = error.message
-    finally:
-        port.close()
-    try:
+        Latch(where).set("emergency stop", "stop")
         with Journal.create(where, "stop") as journal:
             recorder.attach(journal)
             recorder.release()
-            recorder.event(END, status="failed" if problems else "completed", problems=problems)
+            recorder.event(
+                END,
+                status="failed" if problems else "completed",
+                problems={name: words(error) for name, error in problems.items()},
+            )
     except TwinError as error:
-        said.append(f"no journal of the stop: {error.message}")
-    if problems:
-        raise NotStopped(list(problems), "; ".join(problems.values()))
+        said.append(f"no latch or journal of the stop: {error.message}")

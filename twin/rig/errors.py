@@ -54,3 +54,13 @@ class NotStopped(RigError):
 
 class RunStopped(RigError):
     """A run was ended on request, before its time."""
+
+
+class Tripped(RigError):
+    """An interlock was broken; the watchdog has stopped the rig and latched it."""
+
+    def __init__(self, rule: str, reason: str) -> None:
+        super().__init__(
+            f"interlock {rule}: {reason}", "find the cause, then acknowledge it: `twin rig acknowledge CASE --by NAME`"
+        )
+        self.rule = rule

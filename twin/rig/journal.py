@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import re
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -32,8 +33,17 @@ def stamp() -> dict[str, Any]:
     return {"utc": datetime.now(UTC).isoformat(timespec="milliseconds"), "mono_s": round(time.monotonic(), 6)}
 
 
+def sync_folder(path: Path) -> None:
+    """Waits until the names in a folder are on disk: a new file is not there before its name is."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 class Journal:
-    """An open journal; only ever appended to."""
+    """An open journal; only ever appended to, by any thread."""
 
     def __init__(self, path: Path) -> None:
         folder(path.parent)
@@ -42,8 +52,10 @@ class Journal:
         self._size = 0
         self._previous = _FIRST
         self._pending: tuple[int, str] | None = None
+        self._lock = threading.RLock()
         with explained(path):
             self._handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o644)
+            sync_folder(path.parent)
 
     @classmethod
     def create(cls, where: Path, stem: str = "journal") -> Journal:
@@ -60,9 +72,10 @@ class Journal:
 
     def close(self) -> None:
         """Closes the file. A second call does nothing."""
-        if self._handle >= 0:
-            handle, self._handle = self._handle, -1
-            os.close(handle)
+        with self._lock:
+            if self._handle >= 0:
+                handle, self._handle = self._handle, -1
+                os.close(handle)
 
     def write(self, event: str, at: dict[str, Any] | None = None, *, sync: bool = True, **fields: Any) -> None:
         """Appends one line and waits until it is on disk.
@@ -74,17 +87,18 @@ class Journal:
             fields: JSON-like data.
         """
         with explained(self.path):
-            self._settle()
-            entry = {"n": self._count, **(at or stamp()), "event": event, **fields, "prev": self._previous}
-            body = json.dumps(entry, separators=(",", ":"), allow_nan=False).encode()
-            digest = hashlib.sha256(body).hexdigest()
-            line = body[:-1] + f',"hash":"{digest}"}}\n'.encode()
-            self._pending = (len(line), digest)
-            if os.write(self._handle, line) != len(line):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            if sync:
+            with self._lock:
+                self._settle()
+                entry = {"n": self._count, **(at or stamp()), "event": event, **fields, "prev": self._previous}
+                body = json.dumps(entry, separators=(",", ":"), allow_nan=False).encode()
+                digest = hashlib.sha256(body).hexdigest()
+                line = body[:-1] + f',"hash":"{digest}"}}\n'.encode()
+                self._pending = (len(line), digest)
+                if os.write(self._handle, line) != len(line):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                self._settle()
+            if sync:  # not under the lock: who must not wait for the disk does not wait for another thread that does
                 os.fsync(self._handle)
-            self._settle()
 
     def _settle(self) -> None:
         """Takes the line that was last written into account, or removes it where it is not whole.
@@ -163,9 +177,9 @@ def read(path: Path | str) -> list[dict[str, Any]]:
     return list(_entries(_bytes(Path(path))))
 
 
-def latest(where: Path) -> Path:
-    """The newest journal of a folder."""
-    found = sorted(where.glob("*.jsonl"), key=lambda path: path.stat().st_mtime_ns)
+def latest(where: Path, stem: str = "") -> Path:
+    """The newest journal of a folder; with `stem` "journal" of a run, not of a stop or an acknowledgement alone."""
+    found = sorted(where.glob(f"{stem}*.jsonl"), key=lambda path: path.stat().st_mtime_ns)
     if not found:
         raise BadInput(f"there is no journal in {where}", "run the rig first: `twin rig run CASE`")
     return found[-1]

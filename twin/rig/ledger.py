@@ -53,14 +53,22 @@ class Balance:
         )
 
 
+#: What the balance of a refill adds to the pump's name.
+REFILL = " refill"
+
+#: A motor does not jump to its rate: it takes about this long, s, and how exactly is not known.
+MOTOR_S = 0.05
+
+
 @dataclass
 class Account:
-    """The commanded rate of one pump over time, integrated as it goes."""
+    """The commanded rate of one pump over time, integrated as it goes; infusing and withdrawing by themselves."""
 
     role: str
     _rate_ml_h: float = field(default=0.0, init=False)
     _since_s: float = field(default=0.0, init=False)
-    _commanded_ml: float = field(default=0.0, init=False)
+    _infused_ml: float = field(default=0.0, init=False)
+    _withdrawn_ml: float = field(default=0.0, init=False)
     _timing_ml: float = field(default=0.0, init=False)
 
     @property
@@ -68,21 +76,32 @@ class Account:
         """When the present rate began, s."""
         return self._since_s
 
+    @property
+    def rate_ml_h(self) -> float:
+        """The present rate, mL/h: negative while it withdraws."""
+        return self._rate_ml_h
+
     def command(self, rate_ml_h: float, span: Span) -> None:
-        """From the middle of `span` on the pump runs at this rate, mL/h."""
-        self._commanded_ml = self.commanded_ml(span.middle_s)
-        self._timing_ml += abs(rate_ml_h - self._rate_ml_h) * span.half_s / 3600
+        """From the middle of `span` on the pump runs at this rate, mL/h; a negative one withdraws."""
+        self._infused_ml = self.infused_ml(span.middle_s)
+        self._withdrawn_ml = self.withdrawn_ml(span.middle_s)
+        self._timing_ml += abs(rate_ml_h - self._rate_ml_h) * (span.half_s + 0.5 * MOTOR_S) / 3600
         self._rate_ml_h, self._since_s = rate_ml_h, span.middle_s
 
-    def commanded_ml(self, now_s: float) -> float:
-        """∫ Q dt up to now, mL."""
-        return self._commanded_ml + self._rate_ml_h * max(now_s - self._since_s, 0.0) / 3600
+    def infused_ml(self, now_s: float) -> float:
+        """∫ max(Q, 0) dt up to now, mL."""
+        return self._infused_ml + max(self._rate_ml_h, 0.0) * max(now_s - self._since_s, 0.0) / 3600
 
-    def balance(self, counted: Dispensed, now_s: float) -> Balance:
-        """The comparison at the time `now_s`."""
-        return Balance(
-            self.role,
-            self.commanded_ml(now_s),
-            counted.infused_ml,
-            self._timing_ml + counted.resolution_ml,
-        )
+    def withdrawn_ml(self, now_s: float) -> float:
+        """∫ max(−Q, 0) dt up to now, mL."""
+        return self._withdrawn_ml + max(-self._rate_ml_h, 0.0) * max(now_s - self._since_s, 0.0) / 3600
+
+    def balance(self, counted: Dispensed, now_s: float, half_s: float = 0.0) -> Balance:
+        """The comparison of what was infused at the time `now_s`, known to ± `half_s`."""
+        uncertainty = self._timing_ml + counted.resolution_ml + max(self._rate_ml_h, 0.0) * half_s / 3600
+        return Balance(self.role, self.infused_ml(now_s), counted.infused_ml, uncertainty)
+
+    def refill(self, counted: Dispensed, now_s: float) -> Balance:
+        """The comparison of what was withdrawn."""
+        uncertainty = self._timing_ml + counted.resolution_ml
+        return Balance(self.role + REFILL, self.withdrawn_ml(now_s), counted.withdrawn_ml, uncertainty)

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from twin.case.schema import Case
 from twin.case.schema import Pump as PumpEntry
 from twin.errors import BadInput
 from twin.operating import OperatingPoint
 from twin.rig.pumps.catalogue import PumpModel, Syringe, pump_model, syringe
+from twin.rig.steps import PARTNER
 from twin.units import to_ml_per_h
+
+Found = TypeVar("Found")
+Wanted = TypeVar("Wanted")
 
 #: In the order of starting; stopping goes the other way, so that the precursor never flows alone.
 ROLES = ("antisolvent", "precursor")
 
-#: A rate of three decimals in mL/h is good to 0.5 % from here on.
-RESOLVED_ML_H = 0.1
+#: Share of a syringe that a plan leaves in it, so that the plunger never runs onto the bottom.
+RESERVE = 0.02
+
+#: By family, the rate in mL/h from which on its last decimal (the third, the sixth) is good to 0.5 %.
+RESOLVED_ML_H = {"newera": 0.1, "harvard": 1e-4}
 
 
 @dataclass(frozen=True)
@@ -27,12 +36,13 @@ class Equipment:
     syringe: Syringe
     port: str
     address: int
+    baud: int | None = None
 
     @property
     def range_ml_h(self) -> tuple[float, float]:
         """The allowed rates, mL/h: those of pump and syringe, and above the resolution of the protocol."""
         low, high = self.model.range_ml_h(self.syringe)
-        return max(low, RESOLVED_ML_H), high
+        return max(low, RESOLVED_ML_H[self.model.family]), high
 
     @property
     def name(self) -> str:
@@ -46,29 +56,51 @@ def equipment(case: Case) -> dict[str, Equipment]:
     mistakes: list[str] = []
     for role in ROLES:
         entry: PumpEntry = getattr(case.rig, role)
-        try:
-            found[role] = Equipment(role, pump_model(entry.model), syringe(entry.syringe), entry.port, entry.address)
-        except BadInput as error:
-            mistakes.append(f"  rig.{role}: {error.message}; {error.remedy}")
-            continue
-        liquid = getattr(case.liquids, role)
-        if liquid == "toluene" and not found[role].syringe.toluene_safe:
+        model = _noting(mistakes, role, pump_model, entry.model)
+        chosen = _noting(mistakes, role, syringe, entry.syringe)
+        if chosen is not None and getattr(case.liquids, role) == "toluene" and not chosen.toluene_safe:
             mistakes.append(
-                f"  rig.{role}.syringe: toluene attacks {entry.syringe} ({found[role].syringe.material});"
+                f"  rig.{role}.syringe: toluene attacks {entry.syringe} ({chosen.material});"
                 " take steel-50ml or glass-50ml"
             )
+        if chosen is not None and model is not None:
+            _noting(mistakes, role, model.range_ml_h, chosen)
+            found[role] = Equipment(role, model, chosen, entry.port, entry.address, entry.baud)
+    _add_partner(case, found, mistakes)
     places = {(pump.port, pump.address) for pump in found.values()}
     if len(places) < len(found):
-        mistakes.append("  rig.precursor.address: both pumps have the same address on the same port; give each its own")
+        mistakes.append("  rig.precursor.address: two pumps have the same address on the same port; give each its own")
+    if len({(pump.port, pump.model.family) for pump in found.values()}) > len({pump.port for pump in found.values()}):
+        mistakes.append("  rig.precursor.port: pumps of two families can't share a port; give each its own")
     if mistakes:
         raise BadInput("\n".join(["the rig of this case can't be used", *mistakes]))
     return found
 
 
+def _add_partner(case: Case, found: dict[str, Equipment], mistakes: list[str]) -> None:
+    """The second antisolvent pump, where the case has one: equal to the first, at another place."""
+    if case.rig.precursor.partner is not None:
+        mistakes.append("  rig.precursor.partner: only the antisolvent pumps take turns; leave it out")
+    partner, first = case.rig.antisolvent.partner, found.get("antisolvent")
+    if partner is not None and first is not None:
+        found[PARTNER] = replace(first, role=PARTNER, port=partner.port or first.port, address=partner.address)
+
+
+def _noting(mistakes: list[str], role: str, find: Callable[[Wanted], Found], wanted: Wanted) -> Found | None:
+    """What `find` finds; None, and one more mistake, where it can't."""
+    try:
+        return find(wanted)
+    except BadInput as error:
+        mistakes.append(f"  rig.{role}: {error.message}; {error.remedy}")
+        return None
+
+
 def check_rates(case: Case, point: OperatingPoint) -> None:
     """Raises `BadInput`, with the allowed range, where a pump of the case can't deliver its flow."""
     mistakes = []
-    for role, pump in equipment(case).items():
+    pumps = equipment(case)
+    for role in ROLES:
+        pump = pumps[role]
         rate = to_ml_per_h(getattr(point, f"{role}_m3_s"))
         low, high = pump.range_ml_h
         if not low <= rate <= high:

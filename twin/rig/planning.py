@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from twin.case.schema import Case
 from twin.errors import BadInput
-from twin.rig.limits import Equipment, check_rates, equipment
-from twin.rig.pumps.newera import format_number
+from twin.rig.alternation import alternate
+from twin.rig.disturbance import disturbance
+from twin.rig.limits import RESERVE, ROLES, Equipment, check_rates, equipment
+from twin.rig.pumps.drivers import told_ml_h
+from twin.rig.recipe import Leg, Program, of_setpoint
 from twin.rig.setpoint import Setpoint
-from twin.rig.steps import Step, infused_ml
+from twin.rig.steps import PARTNER, Step, infused_ml
 from twin.units import to_celsius, to_ml_per_h
 
-RAMP_S = 5.0
-RAMP_STEPS = 10
+#: How often a ramp sets new rates, s.
+RAMP_STEP_S = 0.1
 #: Share of the setpoint at which the ramp starts, where pump and protocol allow it.
 LOWEST_SHARE = 0.1
-#: Share of a syringe that a plan leaves in it, so that the plunger never runs onto the bottom.
-RESERVE = 0.02
+#: Share of the first setpoint at which lines are primed.
+PRIME_SHARE = 0.5
 #: Below this a run is counted in µL: the counter holds 9999 of them.
 FINE_BELOW_ML = 5.0
 
@@ -48,43 +51,77 @@ class Plan:
     """A run: the pumps, the steps in order, the supply, and what the operator should know."""
 
     setpoint: Setpoint
+    program: Program
     pumps: dict[str, Equipment]
     steps: tuple[Step, ...]
-    hold_s: float
     supply: tuple[Supply, ...]
     notes: tuple[str, ...]
 
     @property
     def duration_s(self) -> float:
-        """Process time from start to stop, s."""
+        """Process time from the first step to the stop, s."""
         return self.steps[-1].end_s
 
     @property
+    def hold_s(self) -> float:
+        """How long setpoints are held in all, s."""
+        return sum(leg.hold_s for leg in self.program.legs)
+
+    @property
     def rates_ml_h(self) -> dict[str, float]:
-        """The rates of the hold by role, as the pumps are told them, mL/h."""
-        return self.steps[-1].rates_ml_h
+        """The flows of the last hold by role, mL/h."""
+        return self.program.legs[-1].rates_ml_h
 
     @property
     def simulated(self) -> bool:
         """Whether no pump of this plan is real."""
         return all(pump.port == SIMULATED for pump in self.pumps.values())
 
-    def fine(self, role: str) -> bool:
+    @property
+    def hull_ml_h(self) -> list[tuple[float, float]]:
+        """The corners of the points that the setpoint rests on, mL/h."""
+        return [(to_ml_per_h(a), to_ml_per_h(p)) for a, p in self.setpoint.hull]
+
+    def first_rate_ml_h(self, pump: str) -> float:
+        """The rate at which a pump starts, mL/h."""
+        return next(rate for step in self.steps if (rate := step.rates_ml_h.get(pump, 0.0)))
+
+    def fine(self, pump: str) -> bool:
         """Whether the volume of a pump is counted in µL."""
-        return next(entry.needed_ml for entry in self.supply if entry.role == role) < FINE_BELOW_ML
+        return self.needed_ml(pump) < FINE_BELOW_ML
+
+    def needed_ml(self, pump: str) -> float:
+        """What the run infuses with a pump, mL."""
+        return infused_ml(self.steps, pump)
+
+    def largest_ml_h(self, pump: str) -> float:
+        """The largest rate that the run asks of a pump, either way, mL/h."""
+        return max(abs(step.rates_ml_h.get(pump, 0.0)) for step in self.steps)
+
+    def reserve_ml(self, pump: str) -> float:
+        """What stays in the syringe of a pump, mL."""
+        return RESERVE * self.pumps[pump].syringe.volume_ml
+
+    def filled_ml(self, pump: str) -> float:
+        """What the syringe of a pump holds at the start, mL."""
+        return next(entry.filled_ml for entry in self.supply if entry.role == pump)
 
     def lines(self) -> list[str]:
         """The plan in words."""
-        first, last = self.steps[0].rates_ml_h, self.rates_ml_h
-        ramp = self.duration_s - self.hold_s
+        prime = " + ".join(f"{volume:g} mL {role}" for role, volume in self.program.prime_ml.items())
         return [
             f"setpoint {self.setpoint.point.name} ({self.setpoint.objective}), checksum {self.setpoint.checksum}",
             *(
-                f"{role}: {pump.model.name} at address {pump.address} on {pump.port}, {pump.syringe.name}, allowed"
+                f"{name}: {pump.model.name} at address {pump.address} on {pump.port}, {pump.syringe.name}, allowed"
                 f" {pump.range_ml_h[0]:.3g} to {pump.range_ml_h[1]:.5g} mL/h"
-                for role, pump in self.pumps.items()
+                for name, pump in self.pumps.items()
             ),
-            f"ramp {ramp:g} s from {_rates(first)} at one flow ratio, hold {self.hold_s:g} s at {_rates(last)}, stop",
+            *([f"prime {prime}"] if prime else []),
+            *(
+                f"ramp {leg.ramp_s:g} s to {_rates(leg.rates_ml_h)}, hold {leg.hold_s:g} s"
+                for leg in self.program.legs
+            ),
+            f"stop after {self.duration_s:g} s, the precursor first",
             *(str(entry) for entry in self.supply),
             *self.notes,
         ]
@@ -93,6 +130,8 @@ class Plan:
         """The plan as JSON-like data."""
         return {
             "case": self.setpoint.case,
+            "level": self.setpoint.level,
+            "source": self.program.source,
             "point": self.setpoint.point.name,
             "checksum": self.setpoint.checksum,
             "provenance": self.setpoint.provenance,
@@ -103,6 +142,7 @@ class Plan:
                     "diameter_mm": pump.syringe.diameter_mm,
                     "port": pump.port,
                     "address": pump.address,
+                    "family": pump.model.family,
                     "allowed_ml_h": list(pump.range_ml_h),
                 }
                 for role, pump in self.pumps.items()
@@ -122,6 +162,7 @@ def plan(
     case: Case,
     setpoint: Setpoint,
     *,
+    program: Program | None = None,
     hold_s: float | None = None,
     shorten: bool = False,
     filled_ml: Mapping[str, float] | None = None,
@@ -131,57 +172,103 @@ def plan(
     Args:
         case: the case with its rig.
         setpoint: a setpoint that `load_setpoint` let pass.
-        hold_s: how long to hold, s; the case's own hold, where it is left out.
+        program: the recipe; the setpoint by itself, where it is left out.
+        hold_s: how long to hold the setpoint, s; the case's own hold, where it is left out.
         shorten: hold only as long as the syringes last instead of refusing.
-        filled_ml: what the syringes hold, mL by role; full ones, where it is left out.
+        filled_ml: what the syringes hold, mL by pump; full ones, where it is left out.
 
     Raises:
-        BadInput: a rate that the rig can't deliver, or a hold that outlasts a syringe.
+        BadInput: a rate that the rig can't deliver, or a run that outlasts a syringe.
     """
     check_rates(case, setpoint.point)
-    pumps = equipment(case)
-    asked = {role: to_ml_per_h(getattr(setpoint.point, f"{role}_m3_s")) for role in pumps}
-    ramp = _ramp(pumps, asked)
-    rates = {role: _told(pumps[role], rate) for role, rate in asked.items()}
-    filled = _filled(pumps, filled_ml or {})
+    everything = equipment(case)
     hold = case.rig.hold if hold_s is None else hold_s
     if not (math.isfinite(hold) and hold > 0):
         raise BadInput(f"a hold of {hold:g} s is no hold", "give a positive time")
-    longest = {role: (filled[role] * (1 - RESERVE) - infused_ml(ramp, role)) / rates[role] * 3600 for role in pumps}
+    program = program or of_setpoint(setpoint, hold)
+    pumps = {role: everything[role] for role in ROLES}
+    filled = _filled(everything, filled_ml or {})
     notes = []
-    shortest = min(longest, key=lambda role: longest[role])
-    if hold > longest[shortest]:
-        hold = _shortened(hold, shortest, longest[shortest], rates, filled, shorten)
-        notes.append(f"the hold was shortened to {hold:g} s, the time that the {shortest} syringe lasts")
-    steps = (*ramp, Step("hold", ramp[-1].end_s, ramp[-1].end_s + hold, rates))
+    steps = _steps(program, pumps)
+    short = [role for role in ROLES if infused_ml(steps, role) > _usable(everything, filled, role)]
+    if short == ["antisolvent"] and PARTNER in everything:
+        pumps = everything
+        steps = _in_turns(program, steps, pumps, filled)
+        notes += ["the two antisolvent pumps take turns, and refill by themselves", *disturbance(steps, pumps).lines()]
+    elif short:
+        program = _shortened(program, pumps, filled, short, shorten)
+        notes.append(f"the hold was shortened to {program.legs[-1].hold_s:g} s, the time that the {short[0]} syringe lasts")
+        steps = _steps(program, pumps)
     if abs(setpoint.point.temperature_k - case.liquids.temperature) > 0.5:
         notes.append(
             f"nothing here sets a temperature: bring the liquids to {to_celsius(setpoint.point.temperature_k):.1f} °C"
         )
-    supply = tuple(
-        Supply(
-            role, pump.syringe.name, filled[role], rates[role], filled[role] / rates[role] * 3600, infused_ml(steps, role)
-        )
-        for role, pump in pumps.items()
-    )
-    return Plan(setpoint, pumps, steps, hold, supply, tuple(notes))
+    supply = tuple(_supply(name, pump, filled[name], steps) for name, pump in pumps.items())
+    return Plan(setpoint, program, pumps, tuple(steps), supply, tuple(notes))
 
 
-def _ramp(pumps: dict[str, Equipment], asked: dict[str, float]) -> list[Step]:
-    """Steps from low rates up at one flow ratio; each rate as the pump can be told it."""
-    lowest = max(LOWEST_SHARE, *(pumps[role].range_ml_h[0] / rate for role, rate in asked.items()))
-    length = RAMP_S / RAMP_STEPS
-    steps = []
-    for index in range(RAMP_STEPS):
-        share = lowest + (1 - lowest) * index / RAMP_STEPS
-        told = {role: _told(pumps[role], share * rate) for role, rate in asked.items()}
-        steps.append(Step("ramp", index * length, (index + 1) * length, told))
+def _supply(name: str, pump: Equipment, filled_ml: float, steps: Sequence[Step]) -> Supply:
+    fastest = max(step.rates_ml_h.get(name, 0.0) for step in steps)
+    return Supply(name, pump.syringe.name, filled_ml, fastest, filled_ml / fastest * 3600, infused_ml(steps, name))
+
+
+def _steps(program: Program, pumps: Mapping[str, Equipment]) -> list[Step]:
+    """Prime, then ramp and hold of each leg. The first ramp starts low, at the flow ratio of its end."""
+    first = program.legs[0].rates_ml_h
+    lowest = max(LOWEST_SHARE, *(pumps[role].range_ml_h[0] / rate for role, rate in first.items()))
+    here = {role: lowest * rate for role, rate in first.items()}
+    steps = _prime(program, pumps)
+    for leg in program.legs:
+        steps += _leg(leg, here, pumps, steps[-1].end_s if steps else 0.0)
+        here = leg.rates_ml_h
     return steps
+
+
+def _prime(program: Program, pumps: Mapping[str, Equipment]) -> list[Step]:
+    """First the antisolvent by itself, then both, until each line is full; the precursor never flows alone."""
+    first = program.legs[0].rates_ml_h
+    rates = {role: _told(pumps[role], max(PRIME_SHARE * first[role], pumps[role].range_ml_h[0])) for role in ROLES}
+    steps: list[Step] = []
+    lead_s = program.prime_ml.get("antisolvent", 0.0) / rates["antisolvent"] * 3600
+    both_s = program.prime_ml.get("precursor", 0.0) / rates["precursor"] * 3600
+    if lead_s > 0:
+        steps.append(Step("prime", 0.0, lead_s, {"antisolvent": rates["antisolvent"]}))
+    if both_s > 0:
+        steps.append(Step("prime", lead_s, lead_s + both_s, rates))
+    return steps
+
+
+def _in_turns(
+    program: Program, steps: Sequence[Step], pumps: Mapping[str, Equipment], filled: Mapping[str, float]
+) -> list[Step]:
+    """The schedule for two antisolvent pumps that take turns; the line of the second one is primed before all else."""
+    volume, rate = program.prime_ml.get("antisolvent", 0.0), next(iter(steps)).rates_ml_h["antisolvent"]
+    first = [Step("prime", 0.0, volume / rate * 3600, {PARTNER: rate})] if volume else []
+    later = first[-1].end_s if first else 0.0
+    left = {**filled, PARTNER: filled[PARTNER] - volume}
+    turns = alternate(steps, pumps, left)
+    return [*first, *(replace(step, start_s=step.start_s + later, end_s=step.end_s + later) for step in turns)]
+
+
+def _leg(leg: Leg, here: Mapping[str, float], pumps: Mapping[str, Equipment], begin_s: float) -> list[Step]:
+    """Ten steps a second from one pair of flows to the next, on a straight line; then the hold."""
+    count = max(round(leg.ramp_s / RAMP_STEP_S), 1)
+    length = leg.ramp_s / count
+    steps = []
+    for index in range(count):
+        share = index / count
+        told = {
+            role: _told(pumps[role], (1 - share) * here[role] + share * rate) for role, rate in leg.rates_ml_h.items()
+        }
+        steps.append(Step("ramp", begin_s + index * length, begin_s + (index + 1) * length, told))
+    end = begin_s + leg.ramp_s
+    told = {role: _told(pumps[role], rate) for role, rate in leg.rates_ml_h.items()}
+    return [*steps, Step("hold", end, end + leg.hold_s, told)]
 
 
 def _told(pump: Equipment, rate_ml_h: float) -> float:
     """A rate as the pump can be told it; rounding to four digits must not carry it past the pump's limits."""
-    told = float(format_number(rate_ml_h))
+    told = told_ml_h(pump.model.family, rate_ml_h)
     low, high = pump.range_ml_h
     if not low * (1 - 1e-9) <= told <= high:
         raise BadInput(
@@ -191,7 +278,7 @@ def _told(pump: Equipment, rate_ml_h: float) -> float:
     return told
 
 
-def _filled(pumps: dict[str, Equipment], given: Mapping[str, float]) -> dict[str, float]:
+def _filled(pumps: Mapping[str, Equipment], given: Mapping[str, float]) -> dict[str, float]:
     filled = {role: given.get(role, pump.syringe.volume_ml) for role, pump in pumps.items()}
     for role, volume in filled.items():
         if not 0 < volume <= pumps[role].syringe.volume_ml:
@@ -202,26 +289,39 @@ def _filled(pumps: dict[str, Equipment], given: Mapping[str, float]) -> dict[str
     return filled
 
 
+def _usable(pumps: Mapping[str, Equipment], filled: Mapping[str, float], role: str) -> float:
+    """What a run may take out of a syringe, mL."""
+    return filled[role] - RESERVE * pumps[role].syringe.volume_ml
+
+
 def _shortened(
-    hold: float, role: str, longest: float, rates: dict[str, float], filled: dict[str, float], allowed: bool
-) -> float:
-    if longest <= 0:
+    program: Program, pumps: Mapping[str, Equipment], filled: Mapping[str, float], short: list[str], allowed: bool
+) -> Program:
+    """The program with its last hold cut down to what the syringes last; raises where that is not allowed, or nothing."""
+    last = program.legs[-1]
+    steps = _steps(program, pumps)
+    spare = min(
+        (_usable(pumps, filled, role) - infused_ml(steps, role)) / last.rates_ml_h[role] * 3600 for role in short
+    )
+    floor = math.floor((last.hold_s + spare) * 10) / 10
+    role = short[0]
+    if floor <= 0:
         raise BadInput(
-            f"the {role} syringe with {filled[role]:g} mL does not even last for the ramp",
+            f"the {role} syringe with {filled[role]:g} mL does not even last for the way to the last hold",
             "fill it, or take a larger one",
         )
-    floor = math.floor(longest * 10) / 10
-    if allowed and floor > 0:
-        return floor
+    if allowed:
+        return replace(program, legs=(*program.legs[:-1], replace(last, hold_s=floor)))
     raise BadInput(
-        f"a hold of {hold:g} s outlasts the {role} syringe: {filled[role]:g} mL at {rates[role]:g} mL/h are gone in"
-        f" {_duration(filled[role] / rates[role] * 3600)}, of which the ramp and a reserve leave {floor:g} s",
-        f"hold for at most {floor:g} s. A longer run at this flow needs two alternating {role} pumps with check valves,"
-        " which this rig does not drive yet",
+        f"a hold of {last.hold_s:g} s outlasts the {role} syringe: {filled[role]:g} mL at {last.rates_ml_h[role]:g} mL/h"
+        f" are gone in {_duration(filled[role] / last.rates_ml_h[role] * 3600)}, of which the way there and a reserve"
+        f" leave {floor:g} s",
+        f"hold for at most {floor:g} s. A longer run at this flow needs two pumps in turn with check valves: give the"
+        f" antisolvent a partner in case.toml, [rig.antisolvent.partner]",
     )
 
 
-def _rates(rates: dict[str, float]) -> str:
+def _rates(rates: Mapping[str, float]) -> str:
     return " + ".join(f"{rate:g}" for rate in rates.values()) + " mL/h"
 
 

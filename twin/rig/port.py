@@ -78,6 +78,7 @@ class Port:
         whole: Callable[[bytes], bool],
         insist: bool = False,
         unasked: Callable[[bytes], None] | None = None,
+        deadline_s: float | None = None,
     ) -> bytes:
         """Sends `message` and returns what came, up to the byte with which `whole` says that it is a reply.
 
@@ -87,6 +88,7 @@ class Port:
             insist: send even where stray bytes or a hanging exchange stand in the way, as a stop must.
             unasked: takes bytes that came before anything was sent, and raises where they should not be there; without
                 it they are an error.
+            deadline_s: wall time that the reply may take, s; that of the port, where it is left out.
 
         Raises:
             NoReply: nothing, or no whole reply, within the deadline.
@@ -97,7 +99,7 @@ class Port:
         if not (held or insist):
             raise NoReply(f"{self.url} is held up by another exchange", "look for what hangs")
         try:
-            return self._exchange(message, whole, insist, unasked)
+            return self._exchange(message, whole, insist, unasked, deadline_s or self.deadline_s)
         finally:
             if held:
                 self._lock.release()
@@ -107,7 +109,12 @@ class Port:
         self._device.close()
 
     def _exchange(
-        self, message: bytes, whole: Callable[[bytes], bool], insist: bool, unasked: Callable[[bytes], None] | None
+        self,
+        message: bytes,
+        whole: Callable[[bytes], bool],
+        insist: bool,
+        unasked: Callable[[bytes], None] | None,
+        deadline_s: float,
     ) -> bytes:
         sent, received, problem = b"", bytearray(), ""
         try:
@@ -117,7 +124,7 @@ class Port:
                 received.clear()
             self._device.write(message)
             sent = message
-            self._collect(received, whole)
+            self._collect(received, whole, deadline_s)
             return bytes(received)
         except _GONE as error:
             problem = f"{self.url} is gone: {error}"
@@ -150,8 +157,8 @@ class Port:
             stray += self._device.read(self._device.in_waiting)
         return bytes(stray)
 
-    def _collect(self, received: bytearray, whole: Callable[[bytes], bool]) -> None:
-        end = self._clock.wall() + self.deadline_s
+    def _collect(self, received: bytearray, whole: Callable[[bytes], bool], deadline_s: float) -> None:
+        end = self._clock.wall() + deadline_s
         while self._clock.wall() < end:
             byte = self._device.read(1)
             received += byte
@@ -161,7 +168,7 @@ class Port:
                 raise BadReply(f"{self.url} babbles: no reply ends within {_LONGEST} bytes", "is this the pump's port?")
         what = f"only {bytes(received)!r}" if received else "nothing"
         raise NoReply(
-            f"{what} came from {self.url} within {self.deadline_s:g} s", "look at the pump, its address and cable"
+            f"{what} came from {self.url} within {deadline_s:g} s", "look at the pump, its address and cable"
         )
 
 
@@ -188,9 +195,9 @@ def open_port(
         RigError: another program holds it, or it does not answer.
     """
     path = url.removeprefix("serial://")
-    options: dict[str, Any] = {} if "://" in path else {"exclusive": exclusive}
+    options: dict[str, Any] = {} if "://" in path else {"exclusive": exclusive, "write_timeout": 1.0}
     try:
-        device = serial.serial_for_url(path, baudrate=baud, timeout=SLICE_S, write_timeout=1.0, **options)
+        device = serial.serial_for_url(path, baudrate=baud, timeout=SLICE_S, **options)
     except ValueError as error:
         raise BadInput(
             f'"{url}" is no port: {error}', "give a device path, socket://HOST:PORT or rfc2217://HOST:PORT"

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import threading
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from twin.errors import TwinError
 from twin.rig.journal import Journal, stamp
 
 
 class Recorder:
-    """Passes events on to the journal, or keeps them, with their time, until the pumps stand.
+    """Passes events on to the journal, or keeps them, with their time, until the pumps stand. Any thread may call it.
 
     Args:
         journal: None for a dry run.
@@ -19,14 +22,18 @@ class Recorder:
     def __init__(self, journal: Journal | None, now: Callable[[], float]) -> None:
         self._journal = journal
         self._now = now
-        self._kept: list[tuple[str, dict[str, Any], dict[str, Any]]] | None = None
+        self._kept: deque[tuple[str, dict[str, Any], dict[str, Any]]] | None = None
+        # Held for memory only, never for the disk: `hold_back` must not wait for a line that another thread writes.
+        self._lock = threading.RLock()
 
     def event(self, name: str, sync: bool = True, **fields: Any) -> None:
         """Records an event with the process time `t_s`; without `sync` it is on disk with the next one."""
         fields = {"t_s": round(self._now(), 4), **fields}
-        if self._kept is not None:
-            self._kept.append((name, stamp(), fields))
-        elif self._journal is not None:
+        with self._lock:
+            if self._kept is not None:
+                self._kept.append((name, stamp(), fields))
+                return
+        if self._journal is not None:
             self._journal.write(name, sync=sync, **fields)
 
     def note(self, url: str, sent: bytes, received: bytes, problem: str) -> None:
@@ -40,12 +47,31 @@ class Recorder:
 
     def hold_back(self) -> None:
         """From here on events are kept."""
-        if self._kept is None:
-            self._kept = []
+        with self._lock:
+            if self._kept is None:
+                self._kept = deque()
 
     def release(self) -> None:
-        """Writes what was kept, in order, and passes on again."""
-        kept, self._kept = self._kept or [], None
-        if self._journal is not None:
-            for name, at, fields in kept:
-                self._journal.write(name, at, sync=name != "wire", **fields)
+        """Writes what was kept, in order, and passes on again.
+
+        What other threads record meanwhile is kept too, so that it comes after. Where a line can't be written the rest
+        is tried all the same; then the first error is raised.
+        """
+        problem: TwinError | None = None
+        while (entry := self._next()) is not None:
+            name, at, fields = entry
+            try:
+                if self._journal is not None:
+                    self._journal.write(name, at, sync=name != "wire", **fields)
+            except TwinError as error:
+                problem = problem or error
+        if problem is not None:
+            raise problem
+
+    def _next(self) -> tuple[str, dict[str, Any], dict[str, Any]] | None:
+        """The oldest event that was kept; after the last one events pass on again."""
+        with self._lock:
+            if self._kept:
+                return self._kept.popleft()
+            self._kept = None
+            return None

@@ -15,6 +15,7 @@ from twin.case.schema import Case
 from twin.files import explained, folder
 from twin.rig.errors import RigError
 from twin.rig.journal import stamp
+from twin.rig.latch import Latch
 
 NAME = "run.lock"
 
@@ -25,12 +26,19 @@ def rig_folder(case: Case, folder: Path | None = None) -> Path:
 
 
 class RunLock:
-    """Holds the lock of a folder while it is entered."""
+    """Holds the lock of a folder while it is entered.
 
-    def __init__(self, where: Path, ports: list[str]) -> None:
+    Args:
+        where: the folder of the rig.
+        ports: the ports that the run holds. None: no run, and what the file says of a dead one stays.
+    """
+
+    def __init__(self, where: Path, ports: list[str] | None) -> None:
         self.path = where / NAME
         self._ports = ports
         self._handle = -1
+        #: Who held it before and never let go: its process, or its computer, died.
+        self.died: dict[str, Any] | None = None
 
     def __enter__(self) -> RunLock:
         import fcntl  # POSIX only, like the pseudo-terminals of the simulator
@@ -48,15 +56,25 @@ class RunLock:
                     "wait for it, or end it with `twin rig stop CASE`",
                 ) from None
             self._handle = handle
+            self.died = _noted(handle)
+            if self._ports is None:
+                return self
             text = json.dumps({"pid": os.getpid(), "ports": self._ports, **stamp()}).encode()
             os.ftruncate(handle, 0)
             os.pwrite(handle, text, 0)
         return self
 
     def __exit__(self, *_: object) -> None:
-        os.ftruncate(self._handle, 0)
+        if self._ports is not None:
+            os.ftruncate(self._handle, 0)
         os.close(self._handle)
         self._handle = -1
+
+
+def latch_dead_run(lock: RunLock, latch: Latch) -> None:
+    """Latches the rig where the run before never let go of the lock: its process, or its computer, died."""
+    if lock.died is not None:
+        latch.set(f"the run of process {lock.died.get('pid', '?')} did not end: its process or computer died", "host")
 
 
 def holder(where: Path) -> dict[str, Any] | None:
@@ -70,11 +88,19 @@ def holder(where: Path) -> dict[str, Any] | None:
     try:
         fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        try:
-            data = json.loads(os.pread(handle, 4096, 0))
-        except ValueError:
-            return {}
-        return data if isinstance(data, dict) else {}
+        return _noted(handle) or {}
     finally:
         os.close(handle)
     return None
+
+
+def _noted(handle: int) -> dict[str, Any] | None:
+    """What the file says; None where it is empty, nothing in particular where it can't be read."""
+    text = os.pread(handle, 4096, 0)
+    if not text:
+        return None
+    try:
+        data = json.loads(text)
+    except ValueError:
+        return {}
+    return data if isinstance(data, dict) else {}

@@ -1,32 +1,42 @@
-"""A run: arm, start low, ramp at one flow ratio, hold, stop. Whatever happens, both pumps are stopped, verified."""
+"""A run: arm, prime, ramp at one flow ratio, hold, stop. Whatever happens, every pump is stopped, verified."""
 
 from __future__ import annotations
 
+import math
 import threading
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 
-from twin.errors import TwinError
+from twin.rig.alternation import planned_ml, refill_ml_h
 from twin.rig.clock import Clock
-from twin.rig.errors import NotStopped, PumpAlarm, RigError, RunStopped
+from twin.rig.drive import Drive
+from twin.rig.errors import NotStopped, PumpAlarm, RunStopped
+from twin.rig.interlocks import Measured, Snapshot
 from twin.rig.interrupts import Interrupts
-from twin.rig.ledger import Account, Balance
-from twin.rig.limits import ROLES
+from twin.rig.ledger import Balance
 from twin.rig.planning import Plan
-from twin.rig.pumps.protocol import Dispensed, Pump, Span, Status
+from twin.rig.pumps.protocol import Pump
 from twin.rig.recorder import Recorder
-from twin.rig.steps import Step
+from twin.rig.steps import PARTNER, Step
+from twin.rig.stopping import Gate, caught, not_stopped, stop_all, stop_order, words
+from twin.rig.volumes import Volumes
 
-#: Wall time between two looks at the pumps, s.
+#: Wall time between two looks at a pump, s.
 POLL_S = 0.2
+#: A look takes about this long at 19200 baud, s of wall time: none is begun so shortly before new rates are due.
+LOOK_S = 0.035
+#: Steps on the way to others, which may be left out when they come too late.
+_ON_THE_WAY = ("ramp", "handover")
+#: Wall time after which a pump stops by itself when it hears nothing, s.
+GUARD_S = 4.0
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How a run stands. Rates in mL/h and volumes in mL by role, times in s of process time.
+    """How a run stands. Rates in mL/h and volumes in mL by pump, times in s of process time.
 
-    `kind` is armed, ramp, hold or stopped; `fraction` goes from 0 to 1.
+    `kind` is armed, prime, ramp, hold or handover; `fraction` goes from 0 to 1.
     """
 
     kind: str
@@ -41,48 +51,81 @@ class Progress:
 OnProgress = Callable[[Progress], None]
 
 
-@dataclass
 class Session:
     """Drives the pumps of a plan once.
 
     Args:
         plan: what to do.
-        pumps: the pumps by role.
+        pumps: the pumps by name.
         clock: process time.
         recorder: takes every event.
         on_progress: called at each look at the pumps; what it raises ends the run.
         cancel: ends the run when it is set.
+        volumes: the ledger of what the syringes hold; None for simulated ones, which are new in every run.
+        steps: what to do instead of the plan's steps: they may be made up as the run goes.
     """
 
-    plan: Plan
-    pumps: Mapping[str, Pump]
-    clock: Clock
-    recorder: Recorder
-    on_progress: OnProgress | None = None
-    cancel: threading.Event | None = None
-    balances: dict[str, Balance] = field(default_factory=dict, init=False)
-
-    def __post_init__(self) -> None:
-        self._accounts = {role: Account(role) for role in self.pumps}
-        self._told: dict[str, float] = {}
-        self._may_move: set[str] = set()
+    def __init__(
+        self,
+        plan: Plan,
+        pumps: Mapping[str, Pump],
+        clock: Clock,
+        recorder: Recorder,
+        on_progress: OnProgress | None = None,
+        cancel: threading.Event | None = None,
+        volumes: Volumes | None = None,
+        steps: Iterable[Step] | None = None,
+    ) -> None:
+        self.plan, self.pumps, self.clock, self.recorder = plan, pumps, clock, recorder
+        self.volumes = volumes
+        self.steps = plan.steps if steps is None else steps
+        self.on_progress = on_progress
+        self.cancel = cancel or threading.Event()
+        #: Told the sum of the flows, mL/h, whenever it changes.
+        self.on_rates: Callable[[float], None] = lambda total_ml_h: None
+        self.gate = Gate()
+        self.balances: dict[str, Balance] = {}
+        self.drives = {
+            name: Drive(
+                name,
+                pump,
+                clock,
+                recorder,
+                self.gate,
+                plan.pumps[name].range_ml_h,
+                plan.filled_ml(name),
+                plan.reserve_ml(name),
+                volumes.take if volumes else None,
+            )
+            for name, pump in pumps.items()
+        }
+        self._kind, self._rates = "armed", dict[str, float]()
         self._zero = 0.0
+        self._running = False
+
+    @property
+    def moved(self) -> bool:
+        """Whether a pump may have moved."""
+        return any(drive.may_move for drive in self.drives.values())
 
     def run(self, interrupts: Interrupts) -> None:
-        """Does it all. Whatever ends the run early is raised again, after both pumps were stopped."""
+        """Does it all. Whatever ends the run early is raised again, after every pump was stopped."""
         reason: BaseException | None = None
         try:
             self._arm()
-            self._start()
-            for step in self.plan.steps:
+            self._zero, self._running = self.clock.now(), True
+            for step in self.steps:
+                if step.kind in _ON_THE_WAY and self.clock.now() >= self._zero + step.end_s:
+                    continue  # behind its time: the next rates are due already
                 self._do(step)
             interrupts.shield()
         except BaseException as error:  # noqa: BLE001  raised again below, once the pumps stand
             # An interrupt strikes once only (see Interrupts), so none can cut in between here and the stop.
             interrupts.shield()
             reason = error
-        unverified = self._stop_all(reason)
-        unwritten = _caught(self.recorder.release)
+        self._running = False
+        unverified = self._stop(reason)
+        unwritten = caught(self.recorder.release)
         alarms = [PumpAlarm(pump.name, pump.alarm) for pump in self.pumps.values() if pump.alarm is not None]
         reason = reason or next(iter(alarms), None) or unwritten  # an alarm may come as late as with the stop
         if unverified is not None:
@@ -90,141 +133,131 @@ class Session:
         if reason is not None:
             raise reason
 
+    def snapshot(self, measured: Mapping[str, Measured]) -> Snapshot | None:
+        """What the interlocks judge, with what the sensors say; None before the first step and after the last one."""
+        if not self._running:
+            return None
+        pumps = {name: drive.view() for name, drive in self.drives.items()}
+        ends_s = self._zero + self.plan.duration_s if self.steps is self.plan.steps else math.inf
+        return Snapshot(self.clock.now(), self.clock.wall(), self._kind, ends_s, self.clock.speed, pumps, measured)
+
     def _arm(self) -> None:
-        """Makes sure of each pump and its syringe, and sets the low rates; nothing moves."""
-        for role in ROLES:
-            pump = self.pumps[role]
-            version = self._identify(pump)
-            status = pump.status()
-            if status is not Status.STOPPED:
-                self._may_move.add(role)
-                raise RigError(
-                    f"{pump.name} was not at rest: it said {status.name.lower()}",
-                    "both pumps are stopped now: find out who started it, then run again",
-                )
-            pump.prepare(self.plan.pumps[role].syringe.diameter_mm, self.plan.fine(role))
-            self._set_rate(role, self.plan.steps[0].rates_ml_h[role])
-            self.recorder.event("armed", role=role, version=version)
-        self._tell("armed")
-
-    def _identify(self, pump: Pump) -> str:
-        """Asks for the version. The alarm of being switched on is acknowledged; any other needs the operator."""
-        try:
-            return pump.identify()
-        except PumpAlarm as alarm:
-            if alarm.code != "R":
-                raise
-            pump.acknowledge()
-            self.recorder.event("acknowledged", pump=pump.name, alarm=alarm.code)
-            return pump.identify()
-
-    def _start(self) -> None:
-        """Starts the antisolvent, then the precursor, which never flows alone."""
-        for role in ROLES:
-            self.recorder.event("start", role=role, rate_ml_h=self._told[role])
-            self._may_move.add(role)
-            self.pumps[role].start()
-            self._book(role, self._told[role])
-        self._zero = self.clock.now()
+        """Makes sure of each pump and its syringe, arms its timer, and sets the first rate; nothing moves."""
+        guard_s = min(math.ceil(GUARD_S * self.clock.speed), 255)
+        for name, drive in self.drives.items():
+            pump = self.plan.pumps[name]
+            turns = PARTNER in self.pumps and name != "precursor"
+            needed = None if turns else self.plan.needed_ml(name)
+            first = self.plan.first_rate_ml_h(name)
+            drive.arm(pump.syringe.diameter_mm, self.plan.fine(name), first, guard_s, needed)
+        if self.volumes is not None:
+            largest = {name: self.plan.largest_ml_h(name) for name in self.drives}
+            self.volumes.begin(self.plan.setpoint.checksum, largest, guard_s)
+        self._tell()
 
     def _do(self, step: Step) -> None:
-        """Sets the rates of a step, and looks at both pumps until it ends."""
-        for role in ROLES:  # on the way up the antisolvent leads, so the precursor's share never exceeds the setpoint's
-            if step.rates_ml_h[role] != self._told[role]:
-                self._set_rate(role, step.rates_ml_h[role])
-                self._book(role, step.rates_ml_h[role])
-        self.recorder.event(step.kind, rates_ml_h=step.rates_ml_h)
-        while (left := self._zero + step.end_s - self.clock.now()) > 0:
-            self._look(step.kind)
-            self.clock.sleep(min(left, POLL_S * self.clock.speed), self.cancel)
-            if self.cancel is not None and self.cancel.is_set():
-                raise RunStopped("the run was stopped on request", "")
-        self._look(step.kind)
+        """Sets the rates of a step, and looks at the pumps until it ends."""
+        self._check()
+        late_s = max(self.clock.now() - self._zero - step.start_s, 0.0)
+        for name in self._order(step):
+            self.drives[name].tell(self._rate(step, name))
+        if step.rates_ml_h != self._rates:
+            self.on_rates(sum(max(rate, 0.0) for rate in step.rates_ml_h.values()))
+        self._kind, self._rates = step.kind, step.rates_ml_h
+        self.recorder.event(step.kind, sync=False, rates_ml_h=step.rates_ml_h, late_s=round(late_s, 4))
+        while (left := (self._zero + step.end_s - self.clock.now()) / self.clock.speed) > 0:
+            self._check()
+            due = min(self.drives.values(), key=lambda drive: drive.seen_s)
+            wait = due.seen_s + POLL_S - self.clock.wall()
+            if wait <= 0 and left > LOOK_S:
+                self._look(due)
+            else:
+                self.clock.sleep(min(left, max(wait, 0.0) or left) * self.clock.speed, self.cancel)
+        self._check()
 
-    def _look(self, kind: str) -> None:
-        """Both pumps must infuse; an alarm, a silence or a stop at the pump's keys ends the run."""
-        counted = {role: self.pumps[role].dispensed() for role in ROLES}
-        for role, seen in counted.items():
-            if seen.status is not Status.INFUSING:
-                raise RigError(
-                    f"{self.pumps[role].name} stopped by itself: it says {seen.status.name.lower()}",
-                    "was it stopped at its keys? Look at it, then run again",
-                )
-        self._tell(kind, counted)
+    def _rate(self, step: Step, name: str) -> float:
+        """The rate of a pump in a step; a refill that begins makes up for what its syringe is behind the plan."""
+        rate, drive = step.rates_ml_h.get(name, 0.0), self.drives[name]
+        if rate >= 0 or drive.told_ml_h:
+            return rate if rate >= 0 else drive.told_ml_h
+        planned = planned_ml(self.plan.steps, self.plan.filled_ml(name), name, step.start_s)
+        return refill_ml_h(step, self.plan.pumps[name], planned - drive.left_ml)
 
-    def _tell(self, kind: str, counted: Mapping[str, Dispensed] | None = None) -> None:
-        counted_ml = {role: counted[role].infused_ml if counted else 0.0 for role in ROLES}
-        elapsed = self.clock.now() - self._zero if counted else 0.0
+    def _order(self, step: Step) -> list[str]:
+        """Rising, the antisolvent leads; falling, the precursor does: its share never exceeds that of the two ends."""
+        def flow(rates: Mapping[str, float]) -> float:
+            return sum(max(rate, 0.0) for name, rate in rates.items() if name != "precursor")
+
+        told = {name: drive.told_ml_h for name, drive in self.drives.items()}
+        # The last digits of two rates make no rise; and in a hand-over nothing but the shares change.
+        if step.kind == "handover" or flow(step.rates_ml_h) >= 0.999 * flow(told):
+            # Between two antisolvent pumps the one that rises goes first, so that the flow never gaps.
+            return sorted(
+                self.drives, key=lambda name: (name == "precursor", told[name] - step.rates_ml_h.get(name, 0.0))
+            )
+        return stop_order(self.drives)
+
+    def _check(self) -> None:
+        if self.gate.reason is not None or self.cancel.is_set():
+            raise RunStopped(self.gate.reason or "the run was stopped on request", "")
+
+    def _look(self, drive: Drive) -> None:
+        drive.look()
+        counted_ml = {drive.name: round(drive.counted.infused_ml, 6)}
+        self.recorder.event("look", sync=False, counted_ml=counted_ml)
+        self._tell()
+
+    def _counted(self) -> dict[str, float]:
+        return {name: round(drive.counted.infused_ml, 6) for name, drive in self.drives.items()}
+
+    def _tell(self) -> None:
+        if self.on_progress is None:
+            return
+        elapsed = self.clock.now() - self._zero if self._running else 0.0
         total = self.plan.duration_s
-        progress = Progress(
-            kind=kind,
-            fraction=min(elapsed / total, 1.0),
-            elapsed_s=elapsed,
-            total_s=total,
-            rates_ml_h=dict(self._told),
-            counted_ml=counted_ml,
-            left_ml={entry.role: entry.filled_ml - counted_ml[entry.role] for entry in self.plan.supply},
+        self.on_progress(
+            Progress(
+                kind=self._kind,
+                fraction=min(elapsed / total, 1.0),
+                elapsed_s=elapsed,
+                total_s=total,
+                rates_ml_h={name: drive.told_ml_h for name, drive in self.drives.items()},
+                counted_ml=self._counted(),
+                left_ml={name: drive.left_ml for name, drive in self.drives.items()},
+            )
         )
-        if counted:
-            self.recorder.event("look", counted_ml=counted_ml)
-        if self.on_progress is not None:
-            self.on_progress(progress)
 
-    def _set_rate(self, role: str, rate_ml_h: float) -> None:
-        self.pumps[role].set_rate_ml_h(rate_ml_h)
-        self._told[role] = rate_ml_h
-
-    def _book(self, role: str, rate_ml_h: float) -> None:
-        """Enters the rate that a pump runs at from its last change on; from now on, where it reported none."""
-        account, span = self._accounts[role], self.pumps[role].changed
-        if span is None or span.middle_s <= account.since_s:
-            now = self.clock.now()
-            span = Span(now, now)
-        account.command(rate_ml_h, span)
-
-    def _stop_all(self, reason: BaseException | None) -> NotStopped | None:
-        """Stops the precursor, then the antisolvent, and verifies both; returns, not raises, what it could not verify.
+    def _stop(self, reason: BaseException | None) -> NotStopped | None:
+        """Stops every pump, verified, and settles the accounts; returns, not raises, what it could not verify.
 
         Nothing here waits for the disk; what happened is written once the pumps stand.
         """
+        self.gate.shut("the run is being stopped")
         self.recorder.hold_back()
-        order = tuple(reversed(ROLES))
-        self.recorder.event("stop", reason=_words(reason))
-        for role in order:  # first one quick stop to each: a silent pump must not delay the other
-            _caught(self.pumps[role].request_stop)
-        problems: dict[str, BaseException] = {}
-        for role in order:
-            problem = _caught(self.pumps[role].stop)
-            self.recorder.event("stopped" if problem is None else "NOT STOPPED", role=role, problem=_words(problem))
-            # What does not answer from the start, and was never started, is no pump that could be running.
-            if problem is not None and role in self._may_move:
-                problems[role] = problem
-        for role in order:
-            if role in self._may_move:
-                problem = _caught(partial(self._balance, role))
+        self.recorder.event("stop", reason=words(reason))
+        began_s = self.clock.now()
+        problems = stop_all(self.pumps, self.clock, self.recorder)
+        for name in stop_order(self.drives):
+            if name not in problems:
+                caught(partial(self.pumps[name].guard, 0))
+            if self.drives[name].may_move:
+                problem = caught(partial(self._settle, name, began_s))
                 if problem is not None:
-                    self.recorder.event("volume", role=role, problem=_words(problem))
-        if not problems:
-            return None
-        reasons = "; ".join(_words(problem) for problem in problems.values())
-        return NotStopped([self.pumps[role].name for role in problems], reasons)
+                    self.recorder.event("volume", role=name, problem=words(problem))
+        if self.volumes is not None:
+            counted = {name: drive.counted for name, drive in self.drives.items() if drive.settled}
+            if (problem := caught(partial(self.volumes.close, counted))) is not None:
+                self.recorder.event("volumes", problem=words(problem))
+        # What does not answer from the start, and was never started, is no pump that could be running.
+        problems = {name: problem for name, problem in problems.items() if self.drives[name].may_move}
+        return not_stopped(self.pumps, problems) if problems else None
 
-    def _balance(self, role: str) -> None:
-        self._book(role, 0.0)
-        self.balances[role] = self._accounts[role].balance(self.pumps[role].dispensed(), self.clock.now())
-        self.recorder.event("volume", **self.balances[role].as_dict())
-
-
-def _caught(action: Callable[[], None]) -> BaseException | None:
-    """Does something on the way to a stop; what it raises is returned, so the rest of the way is gone all the same."""
-    try:
-        action()
-    except BaseException as error:  # noqa: BLE001  the other pump must be stopped, whatever this one did
-        return error
-    return None
+    def _settle(self, name: str, stop_s: float) -> None:
+        for balance in self.drives[name].settle(stop_s):
+            self.balances[balance.role] = balance
+            self.recorder.event("volume", **balance.as_dict())
 
 
-def _words(error: BaseException | None) -> str:
-    if error is None:
-        return ""
-    return error.message if isinstance(error, TwinError) else f"{type(error).__name__}: {error}".rstrip(": ")
+def all_agree(balances: Mapping[str, Balance], pumps: Sequence[str]) -> bool:
+    """Whether every pump has a balance, and every balance agrees."""
+    return all(name in balances for name in pumps) and all(balance.agrees for balance in balances.values())

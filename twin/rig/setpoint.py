@@ -24,7 +24,7 @@ _PROVENANCE = ("surrogate", "campaign", "created", "twin")
 
 @dataclass(frozen=True)
 class Setpoint:
-    """A proposal that has passed every check of the file. Flows and temperature are in `point`, SI."""
+    """A proposal that has passed every check of the file. Flows and temperature are in `point`, the hull in m³/s."""
 
     case: str
     level: str
@@ -37,6 +37,7 @@ class Setpoint:
     provenance: dict[str, str]
     checksum: str
     path: Path
+    hull: tuple[tuple[float, float], ...]
 
 
 def load_setpoint(
@@ -75,6 +76,7 @@ def load_setpoint(
         provenance=provenance,
         checksum=data["checksum"],
         path=path,
+        hull=tuple((float(a), float(p)) for a, p in data["hull"]),
     )
 
 

@@ -6,12 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 
+#: The second of two antisolvent pumps that take turns.
+PARTNER = "antisolvent-2"
+
+
 @dataclass(frozen=True)
 class Step:
     """From `start_s` to `end_s` (process time from the first step) at `rates_ml_h` by pump.
 
-    A positive rate infuses, a negative one withdraws (a refill), and a pump at 0, or one that is not named, rests. `kind`
-    is prime, start, ramp, hold or handover.
+    A positive rate infuses, a negative one withdraws (a refill), and a pump at 0, or one that is not named, rests.
+    `kind` is prime, ramp, hold or handover.
     """
 
     kind: str

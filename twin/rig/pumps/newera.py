@@ -1,24 +1,24 @@
-"""Driver of New Era syringe pumps (NE-1000, NE-1010) in Basic mode.
-
-A command is `[address]COMMAND[data] CR`, a reply `STX address status [data] ETX`. A pump with a pending alarm answers
-the next command with `A?x` and does not execute it. This driver never repeats such a command by itself, except a stop.
+"""Driver of New Era syringe pumps (NE-1000, NE-1010 and their kin; WPI Aladdin) in Basic and in Safe mode.
 
 Sources: manuals of the NE-1000 and NE-500 families, firmware 3.9. What no manual states is listed in docs/rig.md.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from twin.errors import BadInput
 from twin.rig.clock import Clock
-from twin.rig.errors import BadReply, CommandRefused, NotStopped, PumpAlarm, RigError
-from twin.rig.pumps.protocol import Dispensed, Line, Span, Status
-from twin.rig.wire.newera import ALARMS, ETX, REFUSALS
+from twin.rig.errors import BadReply, NoReply, NotStopped, RigError
+from twin.rig.pumps.newera_packets import Mode, Reply, format_number, parse_reply
+from twin.rig.pumps.newera_talk import Talk, present
+from twin.rig.pumps.protocol import QUICK_S, Direction, Dispensed, Line, Status
+from twin.rig.wire.newera import LONGEST_S
 
-_REPLY = re.compile(rb"\x02(\d\d)(?:A\?([A-Z])|([IWSPTUX])([ -~]{0,40}))\x03")
+__all__ = ["NewEraPump", "Reply", "format_number", "parse_reply"]
+
 #: At most four digits and a point; the look-ahead counts them.
 _NUMBER = r"(?=[\d.]{1,5}(?![\d.]))(?:\d{1,4}\.?|\d{0,3}\.\d{1,3})"
 _VERSION = re.compile(r"NE(\d+)X?\d?V\d+\.\d+")
@@ -26,64 +26,11 @@ _RATE = re.compile(rf"({_NUMBER})(UM|MM|UH|MH)")
 _VOLUME = re.compile(rf"({_NUMBER})(UL|ML)")
 _DISPENSED = re.compile(rf"I({_NUMBER})W({_NUMBER})(UL|ML)")
 _ML = {"UL": 1e-3, "ML": 1.0}
-#: Largest relative error of a number in the pump's format.
-PRECISION = 0.005
+_WORDS = {Direction.INFUSE: "INF", Direction.WITHDRAW: "WDR"}
+_RUNS = {Direction.INFUSE: Status.INFUSING, Direction.WITHDRAW: Status.WITHDRAWING}
 
 
-@dataclass(frozen=True)
-class Reply:
-    """A reply, taken apart. Exactly one of `status` and `alarm` is there; `refusal` is `?…` in place of the data."""
-
-    address: int
-    status: Status | None
-    data: str = ""
-    alarm: str | None = None
-    refusal: str | None = None
-
-
-def parse_reply(frame: bytes) -> Reply:
-    """Takes a whole frame apart, strictly; raises `BadReply` where it is anything else than one reply."""
-    match = _REPLY.fullmatch(frame)
-    if match is None:
-        raise BadReply(
-            f"{frame!r} is no reply of a New Era pump", "is this the pump's port, and the pump in Basic mode?"
-        )
-    address, alarm = int(match[1]), match[2]
-    if alarm is not None:
-        code = alarm.decode()
-        if code not in ALARMS:
-            raise BadReply(f"{frame!r} is an unknown alarm", "look at the pump's display")
-        return Reply(address, None, alarm=code)
-    status, data = Status(match[3].decode()), match[4].decode()
-    if not data.startswith("?"):
-        return Reply(address, status, data)
-    if data not in REFUSALS:
-        raise BadReply(f"{frame!r} is an unknown refusal", "look at the pump's display")
-    return Reply(address, status, refusal=data)
-
-
-def _whole(received: bytes) -> bool:
-    return received[-1] == ETX
-
-
-def format_number(value: float) -> str:
-    """A positive number in at most four digits, three of them decimals.
-
-    Raises `BadInput` where that is more than 0.5 % off: a rate is never quietly changed.
-    """
-    for decimals in (3, 2, 1, 0):
-        text = f"{value:.{decimals}f}"
-        if len(text.replace(".", "")) <= 4:
-            if value > 0 and abs(float(text) - value) <= PRECISION * value:
-                return text
-            break
-    raise BadInput(
-        f"the pump can't be told {value:g} within {100 * PRECISION:g} %: it takes four digits, three of them decimals",
-        f"choose a value from {0.0005 / PRECISION:g} to 9999",
-    )
-
-
-class NewEraPump:
+class NewEraPump(Talk):
     """One pump at one address of a port.
 
     Args:
@@ -92,6 +39,7 @@ class NewEraPump:
         name: what messages call it.
         model_number: what it must answer to VER, e.g. "1010"; None takes any.
         clock: what `changed` and the deadlines are told by.
+        safe: whether `guard` may put it into Safe mode.
     """
 
     def __init__(
@@ -101,19 +49,16 @@ class NewEraPump:
         name: str = "",
         model_number: str | None = None,
         clock: Clock | None = None,
+        safe: bool = True,
     ) -> None:
-        self.name = name or f"the pump at address {address} on {line.url}"
-        self.changed: Span | None = None
-        self._line = line
-        self._address = address
+        super().__init__(line, address, name, clock)
         self._model_number = model_number
-        self._clock = clock or Clock()
-        self.alarm: str | None = None
-        self._running = False
+        self._safe = safe
+        self._direction: Direction | None = None  # as far as it is known
 
     def identify(self) -> str:
         """Its model and firmware, e.g. `NE1000V3.923`; raises `BadInput` where it is another model than expected."""
-        answer = self._ask("VER").data
+        answer = self._query("VER").data
         match = _VERSION.fullmatch(answer)
         if match is None:
             raise BadReply(f"{self.name} calls itself {answer!r}: no New Era pump", "is this the pump's port?")
@@ -123,11 +68,6 @@ class NewEraPump:
                 "compare model, address and port in case.toml with the rig: are the two pumps swapped?",
             )
         return answer
-
-    def acknowledge(self) -> str | None:
-        """Releases the latch of an alarm and returns its code; only then is a command that changes anything sent."""
-        code, self.alarm = self.alarm, None
-        return code
 
     def prepare(self, diameter_mm: float, fine: bool) -> None:
         """Sets the syringe, phase 1 as continuous infusion, and the volume counter to zero, each read back.
@@ -145,30 +85,59 @@ class NewEraPump:
         self._change(f"VOL{unit}")
         self._change("VOL0")
         self._verify("VOL", lambda data: _number_and_unit(_VOLUME, data) == (0.0, unit), f"0 {unit}")
-        self._set_word("DIR", "INF")
-        self._change("CLDINF")
-        self._change("CLDWDR")
-        counted = self.dispensed()
-        if counted.infused_ml or counted.withdrawn_ml:
-            raise RigError(f"{self.name} did not clear its volume counter: {counted}", "clear it at the pump")
+        self._set_direction(Direction.INFUSE)
+        self.clear()
 
-    def set_rate_ml_h(self, rate_ml_h: float) -> None:
-        """Sets the rate in mL/h, at rest or while it runs, and reads it back."""
+    def guard(self, seconds: float) -> float | None:
+        """Puts it into Safe mode: it stops where no packet reaches it for so long. 0 puts it back into Basic mode.
+
+        Args:
+            seconds: 0 to 255 s, of which the pump takes the next whole number.
+
+        Returns:
+            What the pump took, s; None where the driver was told to leave Safe mode alone.
+        """
+        if not self._safe:
+            return None
+        if not 0 <= seconds <= LONGEST_S:
+            raise BadInput(f"a pump can't watch for {seconds:g} s", f"give 0 to {LONGEST_S} s")
+        taken = math.ceil(seconds)
+        self._unlatched()
+        try:
+            self._query(f"SAF{taken}")  # as often as need be: twice does the same as once
+        except NoReply:
+            self._mode = None  # it may have changed its mode all the same
+        # Whether its reply came in the old mode or in the new one: the next one comes in the new one.
+        self._mode = self._mode and (Mode.SAFE if taken else Mode.BASIC)
+        self._verify("SAF", lambda data: data.isdigit() and int(data) == taken, f"{taken}")
+        return float(taken)
+
+    def limit(self, volume_ml: float | None) -> bool:
+        """Leaves that to the timer of `guard`."""
+        return False
+
+    def set_rate_ml_h(self, rate_ml_h: float, direction: Direction = Direction.INFUSE) -> None:
+        """Sets the rate in mL/h, at rest or while it runs, and at rest the direction; reads both back."""
         text = format_number(rate_ml_h)
+        self._unlatched()
+        if direction is not self._direction:
+            if self._running:
+                raise RigError(f"{self.name} runs, and can't turn round on the way", "stop it first")
+            self._set_direction(direction)
         # While it runs a pump refuses a unit; it keeps MH, which the reading back makes sure of.
         self._change(f"RAT{text}" if self._running else f"RAT{text}MH", moves=True)
         self._verify("RAT", lambda data: _number_and_unit(_RATE, data) == (float(text), "MH"), f"{text} MH")
 
     def start(self) -> None:
-        """Starts to infuse."""
+        """Starts it, in the direction that was last set."""
         self._running = True  # from here on a stop counts as a change of motion, even if no reply comes
         reply = self._change("RUN", moves=True)
-        if reply.status is not Status.INFUSING:
+        if reply.status is not _RUNS[self._direction or Direction.INFUSE]:
             raise RigError(f"{self.name} did not start: status {reply.status}", "look at the pump's display")
 
     def request_stop(self) -> None:
         """Sends one stop, past any alarm and any stray bytes, without verifying it."""
-        self._stp()
+        self._stp(QUICK_S)
 
     def stop(self, deadline_s: float = 5.0) -> None:
         """Sends STP until it answers S to a plain poll: the first STP pauses a running pump, the second one stops it.
@@ -180,7 +149,7 @@ class NewEraPump:
         while True:
             reason = "it still answers that it runs"
             try:
-                if self._stp() is Status.STOPPED and self._poll_insisting() is Status.STOPPED:
+                if self._stp() is Status.STOPPED and present(self._ask("", insist=True)) is Status.STOPPED:
                     self._running = False
                     return
             except RigError as error:
@@ -189,51 +158,40 @@ class NewEraPump:
                 raise NotStopped([self.name], reason)
             self._clock.pause(0.01)
 
+    def clear(self) -> None:
+        """Sets the volume counters to zero, and reads them back."""
+        self._change("CLDINF")
+        self._change("CLDWDR")
+        counted = self.dispensed()
+        if counted.infused_ml or counted.withdrawn_ml:
+            raise RigError(f"{self.name} did not clear its volume counter: {counted}", "clear it at the pump")
+
     def rate_ml_h(self) -> float:
         """The rate that is set, mL/h."""
-        data = self._ask("RAT").data
+        data = self._query("RAT").data
         value, unit = _number_and_unit(_RATE, data)
         if unit != "MH":
             raise RigError(f"{self.name} answers its rate as {data!r}, not in mL/h", "set it anew")
         return value
 
     def dispensed(self) -> Dispensed:
-        """What it has counted since `prepare`, and its status."""
-        reply = self._ask("DIS")
+        """What it has counted since `clear`, and its status."""
+        reply = self._query("DIS")
         match = _DISPENSED.fullmatch(reply.data)
         if match is None or reply.status is None:
             raise BadReply(f"{self.name} answers {reply.data!r} to DIS", "look at the cable")
         unit = _ML[match[3]]
-        decimals = len(match[1].partition(".")[2])
+        decimals = min(len(number.partition(".")[2]) for number in match.groups()[:2])
         infused_ml, withdrawn_ml = (round(float(number) * unit, 9) for number in match.groups()[:2])
         return Dispensed(infused_ml, withdrawn_ml, unit * 10.0**-decimals, reply.status)
 
     def status(self) -> Status:
         """Its status."""
-        return _present(self._ask(""))
+        return present(self._query(""))
 
-    def _ask(self, command: str, insist: bool = False, moves: bool = False) -> Reply:
-        before = self._clock.now()
-        message = f"{self._address:02d}{command}\r".encode("ascii")
-        reply = parse_reply(self._line.exchange(message, _whole, insist))
-        if reply.address != self._address:
-            raise BadReply(
-                f"{self.name}: the reply to {command!r} came from address {reply.address}",
-                "look at the addresses of the chain",
-            )
-        if reply.alarm is not None:
-            self.alarm = reply.alarm
-            raise PumpAlarm(self.name, reply.alarm)
-        if reply.refusal is not None and not (insist and reply.refusal == "?NA"):
-            raise CommandRefused(self.name, command, reply.refusal)
-        if moves:
-            self.changed = Span(before, self._clock.now())
-        return reply
-
-    def _change(self, command: str, moves: bool = False) -> Reply:
-        if self.alarm is not None:
-            raise PumpAlarm(self.name, self.alarm, latched=True)
-        return self._ask(command, moves=moves)
+    def _latch(self, code: str) -> None:
+        super()._latch(code)
+        self._direction = None  # a reset may have changed it: it is set anew
 
     def _set_number(self, command: str, value: float) -> None:
         text = format_number(value)
@@ -244,28 +202,17 @@ class NewEraPump:
         self._change(command + word)
         self._verify(command, lambda data: data == word, word)
 
+    def _set_direction(self, direction: Direction) -> None:
+        self._direction = None
+        self._set_word("DIR", _WORDS[direction])
+        self._direction = direction
+
     def _verify(self, command: str, fits: Callable[[str], bool], wanted: str) -> None:
-        data = self._ask(command).data
+        data = self._query(command).data
         if not fits(data):
             raise RigError(
                 f"{self.name} took {command} {wanted} but reads back {data!r}", "look at the pump, then start again"
             )
-
-    def _stp(self) -> Status:
-        reply = self._ask("STP", insist=True, moves=self._running)
-        status = _present(reply)
-        if not status.moving:
-            self._running = False
-        return status
-
-    def _poll_insisting(self) -> Status:
-        return _present(self._ask("", insist=True))
-
-
-def _present(reply: Reply) -> Status:
-    if reply.status is None:
-        raise BadReply("a reply without a status", "look at the cable")
-    return reply.status
 
 
 def _number(data: str) -> float | None:

@@ -11,6 +11,10 @@ from enum import Enum
 from typing import Protocol
 
 
+#: Wall time for which the first stop of each pump waits for an answer, s.
+QUICK_S = 0.1
+
+
 class Status(Enum):
     """What a pump says of itself; the values are New Era's letters."""
 
@@ -74,8 +78,9 @@ class Line(Protocol):
         whole: Callable[[bytes], bool],
         insist: bool = False,
         unasked: Callable[[bytes], None] | None = None,
+        deadline_s: float | None = None,
     ) -> bytes:
-        """Sends `message` and returns what came until `whole` was content with it.
+        """Sends `message` and returns what came until `whole` was content with it, within `deadline_s` of wall time.
 
         With `insist` the message goes out even where stray bytes stand in the way, as a stop must. `unasked` takes
         bytes that came before.
@@ -130,7 +135,7 @@ class Pump(Protocol):
         ...
 
     def request_stop(self) -> None:
-        """Sends one stop, without verifying it."""
+        """Sends one stop, and waits for its answer no longer than `QUICK_S`: the next pump is to be stopped, too."""
         ...
 
     def stop(self, deadline_s: float = 5.0) -> None:

@@ -1,22 +1,27 @@
-"""Simulated New Era pumps on a pseudo-terminal, byte for byte in Basic mode, with faults to inject.
-
-Written from the manuals, apart from the driver: the two share constants and no code, so that a misreading in one shows
-up against the other. POSIX only.
-"""
+"""Simulated pumps behind a pseudo-terminal: any program that opens a serial port can talk to them. POSIX only."""
 
 from __future__ import annotations
 
 import os
 import select
+import shutil
+import tempfile
 import threading
+import time
 import tty
-from collections.abc import Callable
+from collections.abc import Mapping
 from contextlib import suppress
-from enum import Enum
+from pathlib import Path
 from typing import Protocol
 
-from twin.rig.simulated.newera import SimulatedPump
-from twin.rig.wire.newera import ETX, STX
+from twin.errors import BadInput
+from twin.rig.simulated.bus import ALWAYS, Bus, SimulatedPump
+from twin.rig.simulated.faults import Fault
+
+#: A start bit, eight bits of data, a stop bit.
+BITS = 10
+#: How often the pumps may speak unasked, s of wall time.
+_SPEAK_S = 0.02
 
 
 class HasNow(Protocol):
@@ -25,42 +30,43 @@ class HasNow(Protocol):
     def now(self) -> float: ...  # noqa: D102
 
 
-class Fault(Enum):
-    """What can be made to go wrong with one pump."""
-
-    STALL = "stall"  #: its motor stops, and it raises A?S
-    RESET = "reset"  #: its power blinks: it stops, forgets its running rate, and raises A?R
-    SILENCE = "silence"  #: it neither hears nor answers
-    MUTE = "mute"  #: it obeys, but its replies are lost
-    GARBAGE = "garbage"  #: it obeys, but its replies are noise
-    PARTIAL = "partial"  #: it obeys, but its replies break off
-    WRONG_ADDRESS = "wrong address"  #: it obeys, but answers under another address
-    SLOW = "slow"  #: its clock is 3 % slow, so it delivers less than it was told: the ledger must notice
-
-
 class SimulatedLine:
-    """Pumps in a chain behind one serial port, `path`. A thread answers until `close`.
+    """Pumps in a chain behind one serial port, `path`, just switched on. A thread answers until `close`.
 
     Args:
         pumps: the pumps by address.
         clock: process time; an accelerated one makes the pumps run that much faster.
+        baud: each reply is held back for the wall time that its command and itself take at this speed; None for none.
+        at: where the port appears, as a link; None for a temporary folder. Raises `BadInput` where something is there.
     """
 
-    def __init__(self, pumps: dict[int, SimulatedPump], clock: HasNow) -> None:
-        self.pumps = pumps
+    def __init__(
+        self, pumps: Mapping[int, SimulatedPump], clock: HasNow, baud: int | None = None, at: Path | str | None = None
+    ) -> None:
         self.clock = clock
-        self.heard: list[bytes] = []
-        self._faults: dict[int, tuple[Fault, float]] = {}
+        self._bus = Bus(pumps)
+        self._byte_s = BITS / baud if baud else 0.0
+        self._folder = tempfile.mkdtemp(prefix="pumps-") if at is None else None
+        self.path = str(Path(self._folder) / "port" if self._folder else at)
+        if os.path.lexists(self.path):
+            raise BadInput(f"{self.path} is there already", "name another place for the simulated port, or remove it")
         self._lock = threading.Lock()
-        self._master, self._slave = os.openpty()  # the slave stays open: the line outlives each program that opens it
-        tty.setraw(self._slave)
-        os.set_blocking(self._master, False)
-        self.path = os.ttyname(self._slave)
+        self._master = self._slave = -1
         self._wake_out, self._wake_in = os.pipe()
-        for pump in pumps.values():
-            pump.power_on(clock.now())
+        self._bus.power_on(clock.now())
+        self._open()
         self._thread = threading.Thread(target=self._serve, name=f"simulated pumps on {self.path}", daemon=True)
         self._thread.start()
+
+    @property
+    def pumps(self) -> dict[int, SimulatedPump]:
+        """The pumps by address."""
+        return self._bus.pumps
+
+    @property
+    def heard(self) -> list[bytes]:
+        """Every command so far, without its frame."""
+        return self._bus.heard
 
     def __enter__(self) -> SimulatedLine:
         return self
@@ -69,96 +75,87 @@ class SimulatedLine:
         self.close()
 
     def close(self) -> None:
-        """Ends the thread and closes everything. A second call does nothing."""
+        """Ends the thread and removes the port. A second call does nothing."""
         if self._thread.is_alive():
             os.write(self._wake_in, b".")
             self._thread.join()
-        for handle in (self._master, self._slave, self._wake_out, self._wake_in):
+        self.unplug()
+        for handle in (self._wake_out, self._wake_in):
             if handle >= 0:
                 os.close(handle)
-        self._master = self._slave = self._wake_out = self._wake_in = -1
+        self._wake_out = self._wake_in = -1
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
 
-    def inject(self, fault: Fault, address: int, times: float = float("inf")) -> None:
+    def inject(self, fault: Fault, address: int, times: float = ALWAYS) -> None:
         """Makes a fault happen now; faults of the link spoil the next `times` commands to that address."""
+        if fault is Fault.UNPLUGGED:
+            self.unplug()
+            return
         with self._lock:
-            pump, now = self.pumps[address], self.clock.now()
-            if fault is Fault.STALL:
-                pump.stall(now)
-            elif fault is Fault.RESET:
-                pump.power_on(now)
-            elif fault is Fault.SLOW:
-                pump.slow(0.97, now)
-            else:
-                self._faults[address] = (fault, times)
+            self._bus.inject(fault, address, self.clock.now(), times)
 
     def heal(self, address: int) -> None:
         """Ends the faults of the link to a pump."""
         with self._lock:
-            self._faults.pop(address, None)
+            self._bus.heal(address)
 
     def state(self, address: int) -> tuple[str, float]:
         """The true status letter of a pump, and the mL that it has truly delivered."""
         with self._lock:
-            pump = self.pumps[address]
-            pump.advance(self.clock.now())
-            return pump.status, pump.delivered_ml
+            return self._bus.state(address, self.clock.now())
+
+    def unplug(self) -> None:
+        """Pulls the cable out: the port is gone, and whoever holds it open gets errors. The pumps go on."""
+        with self._lock:
+            if self._master < 0:
+                return
+            Path(self.path).unlink(missing_ok=True)
+            os.close(self._master)
+            os.close(self._slave)
+            self._master = self._slave = -1
+
+    def plug_in(self) -> None:
+        """Puts the cable back: the port can be opened again under the same path."""
+        with self._lock:
+            if self._master < 0 <= self._wake_in:
+                self._open()
+                os.write(self._wake_in, b" ")
+
+    def _open(self) -> None:
+        self._master, self._slave = os.openpty()  # the slave stays open: the line outlives each program that opens it
+        tty.setraw(self._slave)
+        os.set_blocking(self._master, False)
+        Path(self.path).symlink_to(os.ttyname(self._slave))
 
     def _serve(self) -> None:
-        pending = bytearray()
         while True:
-            ready, _, _ = select.select([self._master, self._wake_out], [], [])
-            if self._wake_out in ready:
+            with self._lock:
+                master = self._master
+                watched = [self._wake_out, *([master] if master >= 0 else [])]
+                ready, _, _ = select.select(watched, [], [], 0)
+            if not ready:
+                # Outside of the lock: a cable that is pulled out meanwhile makes this return.
+                with suppress(OSError, ValueError):
+                    ready, _, _ = select.select(watched, [], [], _SPEAK_S)
+            if self._wake_out in ready and os.read(self._wake_out, 1) == b".":
                 return
-            pending += os.read(self._master, 1024)
-            while (end := pending.find(b"\r")) >= 0:
-                line = bytes(pending[:end])
-                del pending[: end + 1]
-                with self._lock:
-                    self.heard.append(line)
-                    answer = self._answer(line)
+            self._turn(master)
+
+    def _turn(self, master: int) -> None:
+        """Hears what came, and says what there is to say."""
+        with self._lock:
+            if master < 0 or master != self._master:
+                return
+            data = b""
+            with suppress(BlockingIOError):
+                data = os.read(master, 1024)
+            if data and self._byte_s:
+                time.sleep(len(data) * self._byte_s)
+            now = self.clock.now()
+            answer = self._bus.spontaneous(now) + (self._bus.hear(data, now) if data else b"")
+            if answer and self._byte_s:
+                time.sleep(len(answer) * self._byte_s)
+            with suppress(BlockingIOError):  # nobody reads: a serial line loses bytes, too
                 if answer:
-                    with suppress(BlockingIOError):  # nobody reads: a serial line loses bytes, too
-                        os.write(self._master, answer)
-
-    def _answer(self, line: bytes) -> bytes:
-        """What comes back for one line: the reply of the pump that it addresses, or nothing."""
-        text = "".join(chr(byte).upper() for byte in line if 0x20 < byte < 0x7F)
-        address, command = _split(text)
-        if address not in self.pumps:
-            return b""
-        fault = self._spend(address)
-        if fault is Fault.SILENCE:
-            return b""
-        body = self.pumps[address].execute(command, self.clock.now())
-        return _spoil(fault, address, body)
-
-    def _spend(self, address: int) -> Fault | None:
-        """The fault that spoils the exchange at hand."""
-        fault, left = self._faults.get(address, (None, 0.0))
-        if left <= 0:
-            self._faults.pop(address, None)
-            return None
-        if fault is not None:
-            self._faults[address] = (fault, left - 1)
-        return fault
-
-
-def _split(text: str) -> tuple[int, str]:
-    """The address in front of a command (0 where there is none) and the command."""
-    digits = len(text[:2]) - len(text[:2].lstrip("0123456789"))
-    return (int(text[:digits]) if digits else 0), text[digits:]
-
-
-def _spoil(fault: Fault | None, address: int, body: str) -> bytes:
-    frame = _frame(address, body)
-    spoilt: dict[Fault, Callable[[], bytes]] = {
-        Fault.MUTE: lambda: b"",
-        Fault.GARBAGE: lambda: bytes((17 * index + 131) % 256 for index in range(len(frame))),
-        Fault.PARTIAL: lambda: frame[:-2],
-        Fault.WRONG_ADDRESS: lambda: _frame((address + 42) % 100, body),
-    }
-    return spoilt[fault]() if fault in spoilt else frame
-
-
-def _frame(address: int, body: str) -> bytes:
-    return bytes([STX]) + f"{address:02d}{body}".encode("ascii") + bytes([ETX])
+                    os.write(master, answer)

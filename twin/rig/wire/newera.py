@@ -9,6 +9,15 @@ BAUD = 19200
 STX = 0x02
 ETX = 0x03
 
+#: What a packet of Safe mode adds to its text, as its length byte counts it: that byte, two of the checksum, ETX.
+OVERHEAD = 4
+#: The checksum of Safe mode is CRC-16/XMODEM of the text (`binascii.crc_hqx`), high byte first, from this start.
+CRC_START = 0
+#: A pump drops a packet that is not whole when no byte comes for so long, s.
+BYTE_GAP_S = 0.5
+#: The longest time-out of Safe mode, s.
+LONGEST_S = 255
+
 #: What follows `A?` in the place of the status.
 ALARMS = {
     "R": "was reset: its power was interrupted",

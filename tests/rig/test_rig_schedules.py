@@ -1,0 +1,50 @@
+"""Randomised fault schedules, on a clock that takes no time: whatever goes wrong, everything stands, and is written."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from tests.rig.schedules import SCHEDULES, Event, play
+
+from twin.case import Case
+from twin.rig import Setpoint
+
+quiet = {"deadline": None, "database": None, "suppress_health_check": list(HealthCheck)}
+
+
+@pytest.fixture(autouse=True)
+def disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No waiting for the disk: that it is waited for is a test of the journal."""
+    monkeypatch.setattr("os.fsync", lambda handle: None)
+
+
+def check(case: Case, setpoint: Setpoint, where: Path, count: int) -> Counter[str]:
+    ends: Counter[str] = Counter()
+
+    @settings(max_examples=count, **quiet)
+    @given(SCHEDULES)
+    def schedules(schedule: list[Event]) -> None:
+        outcome = play(case, setpoint, schedule, where)
+        ends[outcome.error or "completed"] += 1
+        ends["bounded"] += outcome.bounded
+
+    schedules()
+    print(dict(ends))
+    return ends
+
+
+def test_every_schedule_of_faults_ends_stopped_latched_and_written(
+    case: Case, setpoint: Setpoint, tmp_path: Path
+) -> None:
+    ends = check(case, setpoint, tmp_path / "rig", 150)
+    assert len(ends) > 3  # they do end in different ways
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_ten_thousand_schedules(case: Case, setpoint: Setpoint, tmp_path: Path) -> None:
+    ends = check(case, setpoint, tmp_path / "rig", 10_000)
+    assert sum(ends.values()) >= 10_000

@@ -1,0 +1,222 @@
+"""One pump in a run: what it was told, what it counted, and whether it may be moving."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from twin.rig.clock import Clock
+from twin.rig.errors import PumpAlarm, RigError
+from twin.rig.interlocks import PumpView
+from twin.rig.ledger import Account, Balance
+from twin.rig.pumps.protocol import Direction, Dispensed, Pump, Span, Status
+from twin.rig.recorder import Recorder
+from twin.rig.stopping import Gate
+
+#: A counter is set back at rest once it stands above this, mL, so that its four digits keep resolving 0.02 %.
+CLEAR_ABOVE_ML = 500.0
+#: Alarms of a pump at rest: it was switched on, and nobody has spoken to it for a while.
+HARMLESS = ("R", "T")
+_WAYS = {1: Status.INFUSING, -1: Status.WITHDRAWING}
+
+#: Takes a pump's name, and what it has infused and withdrawn since the run began, mL.
+Taken = Callable[[str, float, float, float], None]
+
+
+class Drive:
+    """A pump, its account, and the only way by which the session moves it.
+
+    Args:
+        name: the pump's name in the plan.
+        pump: its driver.
+        clock: process time.
+        recorder: takes every event.
+        gate: stands before each command that moves.
+        allowed_ml_h: lowest and highest rate.
+        filled_ml: what its syringe holds at the start.
+        reserve_ml: what must stay in it.
+        taken: told after each look what has left the syringe.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        pump: Pump,
+        clock: Clock,
+        recorder: Recorder,
+        gate: Gate,
+        allowed_ml_h: tuple[float, float],
+        filled_ml: float,
+        reserve_ml: float,
+        taken: Taken | None = None,
+    ) -> None:
+        self.name, self.pump = name, pump
+        self.told_ml_h = 0.0
+        self.may_move = False
+        #: Whether `settle` has asked it what it counted, after it stood.
+        self.settled = False
+        #: Wall time of the last look, s.
+        self.seen_s = -math.inf
+        self._seen_process_s = 0.0
+        self.counted = Dispensed(0.0, 0.0, 0.0, Status.STOPPED)
+        self.balance: Balance | None = None
+        self._clock, self._recorder, self._gate = clock, recorder, gate
+        self._allowed, self._filled, self._reserve = allowed_ml_h, filled_ml, reserve_ml
+        self._taken = taken
+        self._account = Account(name)
+        self._carried = (0.0, 0.0)
+        self._set = 0.0
+
+    @property
+    def left_ml(self) -> float:
+        """What the syringe holds, as of the last look, mL."""
+        return self._filled - self.counted.infused_ml + self.counted.withdrawn_ml
+
+    @property
+    def pumped_ml(self) -> float:
+        """What it should have infused by now, mL."""
+        return self._account.infused_ml(self._clock.now())
+
+    def arm(self, diameter_mm: float, fine: bool, first_ml_h: float, guard_s: float, needed_ml: float | None) -> None:
+        """Makes sure of the pump and its syringe, and sets its first rate; nothing moves.
+
+        Args:
+            diameter_mm: inner diameter of the syringe, mm.
+            fine: whether to count in µL.
+            first_ml_h: the rate at which it will start, signed.
+            guard_s: how long the pump may hear nothing, s.
+            needed_ml: what the run will infuse; a pump without a timer stops there. None: it refills on the way.
+        """
+        version = self._identify()
+        status = self.pump.status()
+        if status is not Status.STOPPED:
+            self.may_move = True
+            raise RigError(
+                f"{self.pump.name} was not at rest: it said {status.name.lower()}",
+                "all pumps are stopped now: find out who started it, then run again",
+            )
+        self.pump.prepare(diameter_mm, fine)
+        guard = self.pump.guard(guard_s)
+        limited = guard is None and needed_ml is not None and self.pump.limit(needed_ml)
+        self._preset(first_ml_h)
+        self.seen_s = self._clock.wall()
+        self._recorder.event("armed", role=self.name, version=version, guard_s=guard, limited=limited)
+
+    def tell(self, rate_ml_h: float) -> None:
+        """From here on it runs at this rate: infusing above zero, withdrawing below, resting at zero."""
+        if rate_ml_h == self.told_ml_h:
+            return
+        if self.told_ml_h and rate_ml_h * self.told_ml_h <= 0:
+            self.rest()
+        if not rate_ml_h:
+            return
+        with self._gate.passing():
+            self._preset(rate_ml_h)
+            if not self.told_ml_h:
+                self._recorder.event("start", sync=False, role=self.name, rate_ml_h=rate_ml_h)
+                self.may_move = True
+                self._report(rate_ml_h)  # on record before it moves, lest the process dies right after
+                self.pump.start()
+        self.told_ml_h = rate_ml_h
+        self._book()
+
+    def rest(self) -> None:
+        """Stops it, verified; a counter that has come far is carried over and set back."""
+        self.pump.stop()
+        self.told_ml_h = 0.0
+        self._book()
+        self.look()
+        infused, withdrawn = self.counted.infused_ml, self.counted.withdrawn_ml
+        if max(infused - self._carried[0], withdrawn - self._carried[1]) > CLEAR_ABOVE_ML:
+            self.pump.clear()
+            self._carried = (infused, withdrawn)
+
+    def look(self) -> None:
+        """Asks what it has counted. It must do what it was told; a stop at its keys ends the run."""
+        before = self._clock.now()
+        seen = self.pump.dispensed()
+        after = self._clock.now()
+        self._count(seen, Span(before, after))
+        wanted = _WAYS[1 if self.told_ml_h > 0 else -1] if self.told_ml_h else Status.STOPPED
+        if seen.status is not wanted:
+            raise RigError(
+                f"{self.pump.name} does something else than it was told: it says {seen.status.name.lower()}",
+                "was it stopped at its keys? Look at it, then run again",
+            )
+
+    def settle(self, stop_s: float) -> list[Balance]:
+        """The balances at the end, of a pump that stands. The stop began at the process time `stop_s`."""
+        told, self.told_ml_h = self.told_ml_h, 0.0
+        self._book()
+        before = self._clock.now()
+        if self.pump.alarm == "R":  # its counter went with its power, some time after the last look
+            changed = self.pump.changed
+            seen = self._reckoned(told, changed.after_s if changed and changed.after_s > stop_s else before)
+        else:
+            seen = self.pump.dispensed()
+        self._count(seen, Span(before, self._clock.now()))
+        self.settled = True
+        balances = [self.balance] if self.balance else []
+        if self.counted.withdrawn_ml or self._account.withdrawn_ml(before):
+            balances.append(self._account.refill(self.counted, before))
+        return balances
+
+    def view(self) -> PumpView:
+        """What the interlocks judge."""
+        return PumpView(
+            self.told_ml_h, self._allowed, self.balance, self.left_ml, self._reserve, self.seen_s
+        )
+
+    def _identify(self) -> str:
+        """Asks for the version. What a pump at rest tells of its past (power, silence) is acknowledged and written down.
+
+        Any other alarm needs the operator; so did a run that died, by the latch.
+        """
+        for _ in HARMLESS:
+            try:
+                return self.pump.identify()
+            except PumpAlarm as alarm:
+                if alarm.code not in HARMLESS:
+                    raise
+                self.pump.acknowledge()
+                self._recorder.event("acknowledged", pump=self.pump.name, alarm=alarm.code)
+        return self.pump.identify()
+
+    def _reckoned(self, told_ml_h: float, stood_s: float) -> Dispensed:
+        """What a pump has counted whose counter is lost: between the last look and that plus what it was told since."""
+        half_ml = 0.5 * abs(told_ml_h) * max(stood_s - self._seen_process_s, 0.0) / 3600
+        infused, withdrawn = self.counted.infused_ml - self._carried[0], self.counted.withdrawn_ml - self._carried[1]
+        return Dispensed(
+            infused + (half_ml if told_ml_h > 0 else 0.0),
+            withdrawn + (half_ml if told_ml_h < 0 else 0.0),
+            self.counted.resolution_ml + half_ml,
+            Status.STOPPED,
+        )
+
+    def _preset(self, rate_ml_h: float) -> None:
+        if rate_ml_h != self._set:
+            self.pump.set_rate_ml_h(abs(rate_ml_h), Direction.INFUSE if rate_ml_h > 0 else Direction.WITHDRAW)
+            self._set = rate_ml_h
+
+    def _book(self) -> None:
+        """Enters the rate that it runs at from its last change on; from now on, where it reported none."""
+        span = self.pump.changed
+        if span is None or span.middle_s <= self._account.since_s:
+            now = self._clock.now()
+            span = Span(now, now)
+        self._account.command(self.told_ml_h, span)
+        self._recorder.event(
+            "rate", sync=False, role=self.name, rate_ml_h=self.told_ml_h, from_s=span.middle_s, half_s=span.half_s
+        )
+
+    def _count(self, seen: Dispensed, span: Span) -> None:
+        self.seen_s, self._seen_process_s = self._clock.wall(), span.middle_s
+        self.counted = Dispensed(
+            self._carried[0] + seen.infused_ml, self._carried[1] + seen.withdrawn_ml, seen.resolution_ml, seen.status
+        )
+        self.balance = self._account.balance(self.counted, span.middle_s, span.half_s)
+        self._report(self.told_ml_h)
+
+    def _report(self, rate_ml_h: float) -> None:
+        if self._taken is not None:
+            self._taken(self.name, self.counted.infused_ml, self.counted.withdrawn_ml, rate_ml_h)

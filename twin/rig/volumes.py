@@ -1,0 +1,398 @@
+"""What is left in each syringe, kept from one run to the next, whatever ends a run.
+
+`volumes.json` holds what was known when nothing moved; it is synced to disk. During a run `volumes-run.json` holds what
+the pumps have counted since, once a second: replaced whole, so that a killed process leaves the old one or the new one,
+but not synced, since the loop must not wait for the disk. A power cut may therefore leave it old, empty or missing; the
+first file still says that an account is open, and where the counts are gone nothing in the syringe can be relied on.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from twin.errors import BadInput
+from twin.files import explained, write_json
+from twin.rig.clock import Clock
+from twin.rig.journal import stamp, sync_folder
+from twin.rig.pumps.protocol import Dispensed
+
+NAME, RUNNING = "volumes.json", "volumes-run.json"
+SCHEMA = 1
+#: What a pump has counted is on disk after this wall time, s, where it is told at every look.
+PERSIST_S = 1.0
+_REFILL = "look at the syringes, then say what they hold: `twin rig refill CASE`"
+
+_Amount = Annotated[float, Field(ge=0)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class _Entry(_Strict):
+    syringe: str
+    volume_ml: Annotated[float, Field(gt=0)]
+    left_ml: _Amount
+    uncertain_ml: _Amount
+    as_of: str
+    by: str
+
+
+class _Open(_Strict):
+    """An account that a run has opened: the largest rates by pump, mL/h, and how long pumps run on unheard, s."""
+
+    run: str
+    largest_ml_h: dict[str, _Amount]
+    guard_s: _Amount | None
+
+
+class _Book(_Strict):
+    schema_: int = Field(SCHEMA, alias="schema")
+    pumps: dict[str, _Entry] = {}
+    open: _Open | None = None
+
+
+class _Count(_Strict):
+    infused_ml: _Amount = 0.0
+    withdrawn_ml: _Amount = 0.0
+    rate_ml_h: float = 0.0
+    utc: str
+
+
+class _Counts(_Strict):
+    run: str
+    pumps: dict[str, _Count]
+
+
+@dataclass(frozen=True)
+class Left:
+    """What a syringe holds: `left_ml` ± `uncertain_ml`, of `volume_ml`.
+
+    `as_of` is in UTC. `by`: who said so, "run" where a pump counted it, "counter" where it was asked after its run had
+    died, "reckoned" where nobody could be asked. `settled`: no account of a dead run is open.
+    """
+
+    syringe: str
+    volume_ml: float
+    left_ml: float
+    uncertain_ml: float
+    as_of: str
+    by: str
+    settled: bool = True
+
+    def __str__(self) -> str:
+        return (
+            f"{self.syringe} holds {self.left_ml:.4g} ± {self.uncertain_ml:.2g} mL of {self.volume_ml:g} mL"
+            f" (by {self.by}, {self.as_of})"
+        )
+
+
+class Volumes:
+    """The syringes of a rig. One process at a time: hold the run lock of the folder to change anything.
+
+    Args:
+        where: the folder of the rig.
+        clock: wall time between two writes, and the speed of the pumps against the wall.
+        persist_s: wall time after which a count is on disk, s.
+    """
+
+    def __init__(self, where: Path, clock: Clock | None = None, persist_s: float = PERSIST_S) -> None:
+        self.path = where / NAME
+        self._running = where / RUNNING
+        self._clock = clock or Clock()
+        self._persist_s = persist_s
+        self._lock = threading.RLock()
+        self._live = False
+        self._book = _read_book(self.path)
+        self._counts = _read_counts(self._running, self._book.open)
+        #: When each pump was last told of, and the time of the count that is on disk, s of wall time.
+        self._told: dict[str, float] = {}
+        self._written: dict[str, float] = {}
+
+    @classmethod
+    def open(cls, where: Path, clock: Clock | None = None, persist_s: float = PERSIST_S) -> Volumes:
+        """The volumes of a folder.
+
+        Raises:
+            BadInput: the file can't be read, or is damaged; a damaged one is kept aside as `volumes.json.damaged`.
+        """
+        return cls(where, clock, persist_s)
+
+    @property
+    def names(self) -> list[str]:
+        """The pumps whose syringe somebody has told of."""
+        return list(self._book.pumps)
+
+    @property
+    def unsettled(self) -> list[str]:
+        """The pumps whose account a dead run has left open: `reconcile` them before anything moves."""
+        return [] if self._live or self._book.open is None else list(self._book.open.largest_ml_h)
+
+    def left(self, name: str) -> Left | None:
+        """What a syringe holds now; None where nobody ever said. Of a dead run, what can be said without its pump."""
+        with self._lock:
+            entry = self._book.pumps.get(name)
+            if entry is None:
+                return None
+            account = self._book.open
+            if account is None or name not in account.largest_ml_h:
+                return Left(**entry.model_dump())
+            if self._live:
+                count = self._counts[name]
+                middle = entry.left_ml - count.infused_ml + count.withdrawn_ml
+                return _left(entry, middle, middle, entry.uncertain_ml, count.utc, "run")
+            return self._reckoned(name, account.guard_s)
+
+    def available_ml(self, name: str, syringe: str | None = None, reserve_ml: float = 0.0) -> float | None:
+        """What a run may take out of a syringe for certain, mL; None where nobody ever said what it holds.
+
+        Args:
+            name: the pump.
+            syringe: what the case says that is on it.
+            reserve_ml: what is to stay in it, mL.
+
+        Raises:
+            BadInput: another syringe was told of.
+        """
+        left = self.left(name)
+        if left is None:
+            return None
+        if syringe not in (None, left.syringe):
+            raise BadInput(f"the {name} syringe was a {left.syringe} when it was filled, not a {syringe}", _REFILL)
+        return max(min(left.left_ml, left.volume_ml) - left.uncertain_ml - reserve_ml, 0.0)
+
+    def refill(
+        self,
+        name: str,
+        syringe: str,
+        volume_ml: float,
+        by: str = "refill",
+        left_ml: float | None = None,
+        uncertain_ml: float = 0.0,
+    ) -> Left:
+        """Somebody says what a syringe holds; ends the account of a dead run, if there is one.
+
+        Args:
+            name: the pump.
+            syringe: the name of its syringe.
+            volume_ml: how much that takes, mL.
+            by: who says so.
+            left_ml: what is in it, mL; left out, it is full.
+            uncertain_ml: to how many mL that is known.
+
+        Raises:
+            BadInput: more than the syringe takes, or nonsense; or a run of this process is under way.
+        """
+        left_ml = volume_ml if left_ml is None else left_ml
+        if not (math.isfinite(volume_ml) and 0 <= left_ml <= volume_ml and 0 <= uncertain_ml <= volume_ml > 0):
+            raise BadInput(
+                f"{syringe} can't hold {left_ml:g} ± {uncertain_ml:g} mL of {volume_ml:g} mL",
+                f"give a volume from 0 to {volume_ml:g} mL",
+            )
+        if self._live:
+            raise BadInput(f"the {name} syringe is in use", "say what it holds once the run has ended")
+        with self._lock:
+            entry = _Entry(
+                syringe=syringe, volume_ml=volume_ml, left_ml=left_ml, uncertain_ml=uncertain_ml, as_of=_now(), by=by
+            )
+            self._settle(name, entry)
+            return Left(**entry.model_dump())
+
+    def begin(self, run_id: str, rates_ml_h: Mapping[str, float], guard_s: float | None = None) -> None:
+        """Opens the accounts of a run, on disk before this returns. The pumps' counters are at zero.
+
+        Args:
+            run_id: names the run, in messages.
+            rates_ml_h: the largest rate that the run asks of each pump, mL/h, either way.
+            guard_s: process time after which a pump stops that hears nothing, s; None where it runs on.
+
+        Raises:
+            BadInput: nobody ever said what a syringe holds, or an account is still open.
+        """
+        with self._lock:
+            if self._book.open is not None:
+                raise BadInput(f"the volumes of the run {self._book.open.run} are not settled", _REFILL)
+            unknown = [name for name in rates_ml_h if name not in self._book.pumps]
+            if unknown:
+                raise BadInput(f"nobody has said what is in the syringe of the {' and the '.join(unknown)}", _REFILL)
+            largest = {name: abs(rate) for name, rate in rates_ml_h.items()}
+            now = _now()
+            run_id = f"{run_id} {now}"  # a setpoint may be run twice, and a power cut may bring old counts back
+            account = _Open(run=run_id, largest_ml_h=largest, guard_s=guard_s)
+            counts = {name: _Count(utc=now) for name in largest}
+            # The counts first: an account without counts means that a power cut has taken them.
+            self._write_counts(run_id, counts)
+            self._write(self._book.model_copy(update={"open": account}))
+            self._counts, self._live = counts, True
+            self._told = self._written = dict.fromkeys(largest, self._clock.wall())
+
+    def take(self, name: str, infused_ml: float, withdrawn_ml: float, rate_ml_h: float, *, force: bool = False) -> None:
+        """What a pump has counted since `begin`, mL, and the rate at which it goes on, mL/h, negative while it fills.
+
+        To be called at each look, and before a pump starts the other way. It writes at a change of rate, with `force`,
+        and as often as `persist_s` asks for; it never waits for the disk.
+        """
+        with self._lock:
+            before = self._counts[name]
+            self._counts[name] = _Count(
+                infused_ml=infused_ml, withdrawn_ml=withdrawn_ml, rate_ml_h=rate_ml_h, utc=_now()
+            )
+            now = self._clock.wall()
+            following = now + (now - self._told[name])  # the next look comes after as long a time as this one
+            self._told = {**self._told, name: now}
+            if force or rate_ml_h != before.rate_ml_h or following - self._written[name] > self._persist_s:
+                self._write_counts(self._book.open.run if self._book.open else "", self._counts)
+                self._written = self._told
+
+    def close(self, counted: Mapping[str, Dispensed | None]) -> None:
+        """Ends the run: what each pump has counted since `begin`, on disk before this returns.
+
+        An account stays open where the pump could not be asked (None, or left out): the next start reconciles it.
+        """
+        with self._lock:
+            account = self._book.open
+            for name, seen in counted.items():
+                if seen is not None and account is not None and name in account.largest_ml_h:
+                    self._settle(name, _entry(self._by_counter(name, seen, "run")))
+            if self._live and self._book.open is not None:  # what could not be asked is known as well as it can be
+                self._write_counts(self._book.open.run, self._counts)
+            self._live = False
+
+    def reconcile(self, name: str, counted: Dispensed | None, guard_s: float | None = None) -> Left | None:
+        """Settles the account that a dead run has left open; does nothing where there is none.
+
+        With the pump's own counter the volume is exact. Without it (its power was cut, which an alarm of the reset
+        tells), or where the counter says less than it once did, it lies between what was last written and what the pump
+        can have moved since: rate times (`persist_s` and the guard).
+
+        Args:
+            name: the pump.
+            counted: what it counts now; None where its power was cut.
+            guard_s: process time for which it ran on unheard, s; what `begin` was told, where it is left out.
+        """
+        with self._lock:
+            if name not in self.unsettled or self._book.open is None:
+                return self.left(name)
+            last = self._counts.get(name)
+            slack = counted.resolution_ml if counted else 0.0
+            kept = counted is not None and (
+                last is None
+                or (counted.infused_ml >= last.infused_ml - slack and counted.withdrawn_ml >= last.withdrawn_ml - slack)
+            )
+            if counted is not None and kept:
+                left = self._by_counter(name, counted, "counter")
+            else:
+                left = self._reckoned(name, self._book.open.guard_s if guard_s is None else guard_s)
+            self._settle(name, _entry(left))
+            return self.left(name)
+
+    def _by_counter(self, name: str, counted: Dispensed, by: str) -> Left:
+        entry = self._book.pumps[name]
+        middle = entry.left_ml - counted.infused_ml + counted.withdrawn_ml
+        return _left(entry, middle, middle, entry.uncertain_ml + counted.resolution_ml, _now(), by)
+
+    def _reckoned(self, name: str, guard_s: float | None) -> Left:
+        """What a syringe can hold, from what is on disk alone."""
+        entry, account, count = self._book.pumps[name], self._book.open, self._counts.get(name)
+        largest = account.largest_ml_h[name] if account else 0.0
+        if count is None:  # a power cut has taken it
+            return _left(entry, 0.0, entry.volume_ml if largest else entry.left_ml, 0.0, entry.as_of, "reckoned", False)
+        written = entry.left_ml - count.infused_ml + count.withdrawn_ml
+        unseen_s = math.inf if guard_s is None else self._persist_s * self._clock.speed + guard_s
+        largest = max(largest, abs(count.rate_ml_h))
+        moved = largest * unseen_s / 3600 if largest else 0.0
+        low, high = (written, written + moved) if count.rate_ml_h < 0 else (written - moved, written)
+        return _left(entry, low, high, entry.uncertain_ml, count.utc, "reckoned", False)
+
+    def _settle(self, name: str, entry: _Entry) -> None:
+        """Writes what a syringe holds, and closes its account; the last one takes the counts of the run with it."""
+        account = self._book.open
+        if account is not None:
+            rates = {other: rate for other, rate in account.largest_ml_h.items() if other != name}
+            account = account.model_copy(update={"largest_ml_h": rates}) if rates else None
+        self._write(self._book.model_copy(update={"pumps": {**self._book.pumps, name: entry}, "open": account}))
+        if account is None:
+            self._running.unlink(missing_ok=True)
+
+    def _write(self, book: _Book) -> None:
+        write_json(self.path, book.model_dump(by_alias=True))
+        with explained(self.path):
+            sync_folder(self.path.parent)
+        self._book = book
+
+    def _write_counts(self, run: str, counts: dict[str, _Count]) -> None:
+        scratch = self._running.with_suffix(".new")
+        with explained(self._running):
+            self._running.parent.mkdir(parents=True, exist_ok=True)
+            scratch.write_text(_Counts(run=run, pumps=counts).model_dump_json(), encoding="utf-8")
+            scratch.replace(self._running)
+
+
+def _left(
+    entry: _Entry, low: float, high: float, uncertain_ml: float, as_of: str, by: str, settled: bool = True
+) -> Left:
+    """The middle and half the width of what is possible: a plunger goes no further than both ends of its syringe."""
+    low, high = (min(max(end, 0.0), entry.volume_ml) for end in (low - uncertain_ml, high + uncertain_ml))
+    return Left(entry.syringe, entry.volume_ml, (low + high) / 2, (high - low) / 2, as_of, by, settled)
+
+
+def _entry(left: Left) -> _Entry:
+    return _Entry(**{key: value for key, value in vars(left).items() if key != "settled"})
+
+
+def _now() -> str:
+    return str(stamp()["utc"])
+
+
+def _read_book(path: Path) -> _Book:
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        return _Book()
+    except OSError as error:
+        raise BadInput(f"can't read {path}: {error.strerror}", "it holds what is left in the syringes") from error
+    try:
+        book = _Book.model_validate_json(raw)
+        if book.schema_ != SCHEMA:
+            raise BadInput(f"{path} has schema {book.schema_}; this rig reads {SCHEMA}", "use the twin that wrote it")
+        if book.open is not None and not set(book.open.largest_ml_h) <= set(book.pumps):
+            raise ValueError("an account is open of a pump that is not there")
+        return book
+    except ValueError as error:  # pydantic's ValidationError is one
+        aside = _aside(path)
+        what = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+        raise BadInput(f"{path} is damaged ({what}); it is kept as {aside.name}", _REFILL) from error
+
+
+def _aside(path: Path) -> Path:
+    """Moves a damaged file out of the way, over none that was moved before."""
+    number, aside = 1, path.with_name(f"{path.name}.damaged")
+    while aside.exists():
+        number += 1
+        aside = path.with_name(f"{path.name}.damaged-{number}")
+    with explained(aside):
+        path.rename(aside)
+    return aside
+
+
+def _read_counts(path: Path, account: _Open | None) -> dict[str, _Count]:
+    """What the pumps of an open account had counted; nothing where a power cut took it, or it is of another run."""
+    if account is None:
+        return {}
+    try:
+        counts = _Counts.model_validate_json(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return counts.pumps if counts.run == account.run else {}
+
+
+def as_dict(left: Left) -> dict[str, Any]:
+    """The state of a syringe as JSON-like data, for a journal or a page."""
+    return dict(vars(left))
