@@ -18,7 +18,7 @@ from twin.units import from_ml_per_h
 GOOD = """
 [prime]
 antisolvent = "2 mL"
-precursor = "0.2 mL"
+precursor = "0.1 mL"
 
 [[steps]]
 hold = "4 s"
@@ -53,7 +53,7 @@ def program(case: Case, setpoint: Setpoint, write: Callable[[str], Path]) -> Pro
 
 
 def test_a_recipe_is_read(program: Program) -> None:
-    assert program.prime_ml == pytest.approx({"antisolvent": 2.0, "precursor": 0.2})
+    assert program.prime_ml == pytest.approx({"antisolvent": 2.0, "precursor": 0.1})
     assert [leg.hold_s for leg in program.legs] == [4.0, 3.0, 5.0]
     assert [leg.ramp_s for leg in program.legs] == [RAMP_S, 2.0, 10.0]
     rates = [tuple(leg.rates_ml_h.values()) for leg in program.legs]
@@ -69,8 +69,8 @@ def test_all_mistakes_are_told_at_once(case: Case, setpoint: Setpoint, write: Ca
     )
     with pytest.raises(BadInput) as caught:
         load_recipe(path, case, setpoint)
-    for words in ("prime.water", "prime.antisolvent", "give both flows", "steps.1.ramp", "steps.1.hold", "steps.2.speed",
-                  "steps.2.hold", "recipe.toml"):  # fmt: skip
+    steps = ("steps.1.ramp", "steps.1.hold", "steps.2.speed", "steps.2.hold")
+    for words in ("recipe.toml", "prime.water", "prime.antisolvent", "give both flows", *steps):
         assert words in caught.value.message
 
 
@@ -150,7 +150,7 @@ def test_lines_are_primed_in_order_and_the_precursor_never_flows_alone(
     assert prime == list(steps[: len(prime)])
     assert [set(step.rates_ml_h) for step in prime] == [{"antisolvent"}, {"antisolvent", "precursor"}]
     assert infused_ml(prime[:1], "antisolvent") == pytest.approx(2.0)
-    assert infused_ml(prime, "precursor") == pytest.approx(0.2)
+    assert infused_ml(prime, "precursor") == pytest.approx(0.1)
     for step in steps:
         assert step.rates_ml_h.get("antisolvent", 0.0) > 0
         assert step.rates_ml_h["antisolvent"] >= step.rates_ml_h.get("precursor", 0.0)
@@ -201,5 +201,5 @@ def test_a_whole_recipe_runs_and_its_volumes_agree(
 
 def test_a_recipe_shows_in_a_dry_run(case: Case, setpoint: Setpoint, program: Program) -> None:
     text = "\n".join(check(case, setpoint, program=program).lines())
-    assert "prime 2 mL antisolvent + 0.2 mL precursor" in text
+    assert "prime 2 mL antisolvent + 0.1 mL precursor" in text
     assert "ramp 10 s to 4500 + 40 mL/h, hold 5 s" in text

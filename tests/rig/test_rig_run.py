@@ -218,7 +218,7 @@ def test_one_damaged_reply_is_asked_for_again(
 def test_a_cable_that_is_pulled_out_ends_the_run_and_the_pumps_stop_by_themselves(
     case: Case, setpoint: Setpoint, line: MemoryLine, clock: Clock
 ) -> None:
-    with pytest.raises(NotStopped, match="the precursor pump .* and the antisolvent pump") as caught:
+    with pytest.raises(NotStopped, match=r"the precursor pump .* and the antisolvent pump") as caught:
         run(case, setpoint, clock=clock, simulator=line, on_progress=Spoiler("hold", 1, line.unplug))
     assert "is gone" in caught.value.message
     clock.sleep(GUARD_S)
@@ -252,9 +252,7 @@ def test_a_syringe_that_runs_out_stops_both(case: Case, setpoint: Setpoint, line
     assert line.state(0)[1] == pytest.approx(20.0)
 
 
-def test_the_pumps_are_looked_at_until_the_end(
-    case: Case, setpoint: Setpoint, line: MemoryLine, clock: Clock
-) -> None:
+def test_the_pumps_are_looked_at_until_the_end(case: Case, setpoint: Setpoint, line: MemoryLine, clock: Clock) -> None:
     spoil = Spoiler("hold", 1, lambda: line.inject(Fault.MUTE, 1, times=1))
     with pytest.raises(RigError, match="nothing came from"):
         run(case, setpoint, hold_s=0.5, clock=clock, simulator=line, on_progress=spoil)
@@ -516,6 +514,24 @@ def test_the_volumes_of_a_pump_that_is_gone_from_the_case_are_asked_for(
     volumes.begin("a run that died", {"antisolvent-2": 5000.0}, 4.0)
     with pytest.raises(BadInput, match="antisolvent-2 syringe are not settled"):
         run(case, setpoint, clock=clock, simulator=line)
+
+
+@pytest.mark.parametrize(
+    ("noted", "latches"),
+    [('{"pid": 7, "ports": ["/dev/x"]}', True), ('{"pid": 7, "ports": ["simulated"]}', False), ("half a li", True)],
+)
+def test_a_run_that_died_on_a_real_port_latches_whatever_comes_next(
+    case: Case, setpoint: Setpoint, line: MemoryLine, clock: Clock, noted: str, latches: bool
+) -> None:
+    rig_folder(case).mkdir(parents=True)
+    (rig_folder(case) / "run.lock").write_text(noted)
+    if not latches:
+        assert run(case, setpoint, hold_s=0.5, clock=clock, simulator=line).ok
+        return
+    for _ in range(2):
+        with pytest.raises(Latched, match="process or computer died"):
+            run(case, setpoint, hold_s=0.5, clock=clock, simulator=line)
+    assert not line.heard
 
 
 @pytest.mark.parametrize("how", ["SIGINT", "SIGTERM", "SIGHUP", "cancel"])

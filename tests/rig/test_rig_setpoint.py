@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from twin.case import Case
 from twin.errors import BadInput
 from twin.files import digest
-from twin.rig import Setpoint, hull, load_setpoint, summary
+from twin.rig import Clock, Latch, Setpoint, hull, load_setpoint, rig_folder, run, summary
+from twin.rig.simulated.memory import MemoryLine
 from twin.units import from_ml_per_h
 
 Propose = Callable[..., Path]
@@ -153,6 +154,75 @@ def test_a_flat_hull_holds_its_segment_only() -> None:
     assert not hull.contains(segment, (4.0, 61.0))
     assert not hull.contains(segment, (6.0, 60.0))
     assert not hull.contains([], (0.0, 0.0))
+
+
+def altered(case: Case, **changes: Any) -> Case:
+    """The case with another antisolvent pump or syringe."""
+    pump = case.rig.antisolvent.model_copy(update=changes)
+    return case.model_copy(update={"rig": case.rig.model_copy(update={"antisolvent": pump})})
+
+
+STALE = {"surrogate": "x", "campaign": "y", "created": "2020-01-01T00:00:00+00:00", "twin": "0.1.0"}
+WIDE = [[from_ml_per_h(a), from_ml_per_h(p)] for a, p in ((100, 1), (9000, 1), (9000, 900), (100, 900))]
+
+
+@pytest.mark.parametrize(
+    ("flows", "changes", "rig", "options", "message"),
+    [
+        ((), {"provenance": None}, {}, {}, "no provenance"),
+        ((), {"provenance": STALE}, {}, {}, "stale"),
+        ((), {"case": "other"}, {}, {}, "for the case"),
+        ((5500.0, 60.0), {}, {}, {}, "outside the hull"),
+        ((8000.0, 60.0), {"hull": WIDE}, {}, {}, "beyond the NE-1010 with steel-50ml"),
+        ((), {}, {"model": "NE-1000"}, {}, "beyond the NE-1000 with steel-50ml"),
+        ((), {}, {"syringe": "bd-60ml"}, {}, "toluene attacks bd-60ml"),
+        ((), {}, {}, {"hold_s": 60.0}, "outlasts the antisolvent syringe"),
+        ((), {}, {}, {"hold_s": -1.0}, "is no hold"),
+        ((), {}, {}, {"filled_ml": {"antisolvent": 10.0}}, "outlasts the antisolvent syringe"),
+        ((), {}, {}, {"filled_ml": {"antisolvent": 60.0}}, "can't hold 60 mL"),
+        ((), {}, {"model": "NE-1"}, {}, "no pump model"),
+    ],
+)
+def test_what_can_not_be_run_is_refused_in_words_and_nothing_moves(
+    case: Case,
+    propose: Propose,
+    line: MemoryLine,
+    clock: Clock,
+    flows: tuple[float, ...],
+    changes: dict[str, Any],
+    rig: dict[str, Any],
+    options: dict[str, Any],
+    message: str,
+) -> None:
+    """From the file to the pumps, on the way that the command line takes."""
+    other = altered(case, **rig)
+    with pytest.raises(BadInput, match=message) as caught:
+        run(other, load_setpoint(propose(*flows, **changes), other), clock=clock, simulator=line, **options)
+    assert caught.value.exit_code == 2
+    assert not line.heard
+    assert Latch(rig_folder(case)).reason() is None
+
+
+@pytest.mark.parametrize(
+    ("rig", "message"),
+    [({"model": "NE-1000"}, "beyond the NE-1000"), ({"syringe": "glass-50ml", "model": "NE-1000"}, "beyond")],
+)
+def test_a_setpoint_that_passed_is_checked_again_against_the_rig_that_runs_it(
+    case: Case, setpoint: Setpoint, line: MemoryLine, clock: Clock, rig: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(BadInput, match=message):
+        run(altered(case, **rig), setpoint, clock=clock, simulator=line)
+    assert not line.heard
+
+
+def test_another_pump_than_the_case_names_is_refused_before_anything_moves(
+    case: Case, setpoint: Setpoint, line: MemoryLine, clock: Clock
+) -> None:
+    line.pumps[0].model_number = "1000"  # type: ignore[attr-defined]
+    with pytest.raises(BadInput, match="answers that it is an NE-1000, not an NE-1010") as caught:
+        run(case, setpoint, clock=clock, simulator=line)
+    assert caught.value.exit_code == 2
+    assert not [message for message in line.heard if b"RUN" in message]
 
 
 def test_the_checksum_is_that_of_the_other_keys(propose: Propose) -> None:

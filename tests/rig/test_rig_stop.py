@@ -230,7 +230,10 @@ def test_emergency_stop_of_a_process_that_does_not_answer(
         took = time.monotonic() - began
         watcher.join()
         process.communicate(timeout=20)
-    print(f"\nemergency stop of a process that is {how}: both pumps stood after {stood[0]:.2f} s, verified {took:.2f} s")
+    print(
+        f"\nemergency stop of a process that does not answer ({how}): both pumps stood after {stood[0]:.2f} s,"
+        f" verified after {took:.2f} s"
+    )
     assert stood[0] < STOP_S  # long before the other process was killed
     assert process.returncode == -signal.SIGKILL
     assert f"the run of process {process.pid} did not answer for {STOP_S:g} s, and was killed" in said
@@ -305,6 +308,22 @@ def test_emergency_stop_says_what_it_can_not_verify(
     assert caught.value.message.count("verified stopped") == 1
 
 
+@pytest.mark.parametrize(("baud", "expected"), [(None, 19200), (9600, 9600)])
+def test_emergency_stop_speaks_as_fast_as_the_case_says(
+    wired: Case, line: SimulatedLine, baud: int | None, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used: list[int] = []
+
+    def opened(url: str, speed: int, *rest: Any, **options: Any) -> Any:
+        used.append(speed)
+        return open_port(url, speed, *rest, **options)
+
+    monkeypatch.setattr("twin.rig.emergency.open_port", opened)
+    changes = {role: getattr(wired.rig, role).model_copy(update={"baud": baud}) for role in SYRINGES}
+    emergency_stop(wired.model_copy(update={"rig": wired.rig.model_copy(update=changes)}))
+    assert used == [expected]
+
+
 def test_emergency_stop_of_a_simulated_rig_says_that_there_is_nothing(case: Case) -> None:
     said = "\n".join(emergency_stop(case))
     assert "no run of liang2023 is under way" in said
@@ -345,7 +364,9 @@ def test_real_syringes_that_nobody_told_of_are_refused(
 ) -> None:
     monkeypatch.setattr("twin.rig.recipe.RAMP_S", 0.2)
     real = on_port(case, line.path)
-    with pytest.raises(BadInput, match="nobody has said what the antisolvent and the precursor syringe holds") as caught:
+    with pytest.raises(
+        BadInput, match="nobody has said what the antisolvent and the precursor syringe holds"
+    ) as caught:
         run(real, setpoint)
     assert "twin rig refill" in caught.value.remedy
     Volumes.open(rig_folder(real)).refill("antisolvent", "steel-50ml", 50.0)

@@ -207,6 +207,7 @@ def copied(whole: Results, tmp_path: Path, keep: str = "") -> Results:
     """A copy without what takes long to show, the model and the pictures, but for the one that is to be kept."""
     results = Results(tmp_path / "coarse")
     shutil.copytree(whole.folder, results.folder)
+    shutil.copytree(whole.rig, results.rig)
     if keep not in ("mesh", "pictures"):
         shutil.rmtree(results.folder / "points")
     if keep != "product":

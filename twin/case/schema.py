@@ -295,7 +295,7 @@ class Rig(Strict):
     hold: Time = Field(description="how long a run holds the setpoint, s")
     sensors: dict[str, Sensor] = {}
     outlet_volume: Volume | None = Field(
-        None, description="from the junction to the sensors: after three residence times there a reading counts as steady"
+        None, description="from the junction to the sensors; a reading after three residence times of it is steady"
     )
 
 

@@ -1,8 +1,10 @@
-"""The verbs of the rig: check, run, stop, log; refill, acknowledge, scan, checkout."""
+"""The verbs of the rig: check, run, stop, log; refill and acknowledge; scan and checkout for first contact."""
 
 from __future__ import annotations
 
 import argparse
+import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,10 @@ from twin.rig import (
     run,
     verify,
 )
+from twin.rig.checkout import checkout
+from twin.rig.detect import scan
 from twin.rig.limits import equipment
+from twin.rig.planning import SIMULATED
 from twin.rig.runlock import RunLock, latch_dead_run
 from twin.units import parse, to_ml
 
@@ -39,7 +44,7 @@ def add_verbs(verbs: Any) -> None:
     parser = verbs.add_parser("rig", help="the physical rig, or its simulator: check, run, stop, log and more")
     actions = parser.add_subparsers(
         dest="action",
-        metavar="check|run|stop|log|refill|acknowledge",
+        metavar="check|run|stop|log|refill|acknowledge|scan|checkout",
         required=True,
         parser_class=type(parser),
     )
@@ -59,7 +64,9 @@ def add_verbs(verbs: Any) -> None:
         "stop the pumps of the case, whoever started them, and latch the rig",
         "twin rig stop cases/liang2023",
     )
-    parser = add_verb(actions, "log", log_verb, "verify a journal, replay it and print it", "twin rig log cases/liang2023")
+    parser = add_verb(
+        actions, "log", log_verb, "verify a journal, replay it and print it", "twin rig log cases/liang2023"
+    )
     parser.add_argument("--journal", type=Path, help="a journal (default: the newest)")
     parser.add_argument("--plot", type=Path, metavar="PNG", help="draw rates, volumes and readings into a picture")
     parser = add_verb(
@@ -80,6 +87,19 @@ def add_verbs(verbs: Any) -> None:
     )
     parser.add_argument("--by", required=True, metavar="NAME", help="who has looked at the rig")
     parser.add_argument("--note", default="", help="what was found")
+    parser = add_verb(
+        actions, "scan", scan_verb, "ask serial ports which pump is there; moves nothing", "twin rig scan", case=False
+    )
+    parser.add_argument("ports", nargs="*", metavar="PORT", help="device paths or URLs (default: every port present)")
+    parser = add_verb(
+        actions,
+        "checkout",
+        checkout_verb,
+        "first contact with a real pump: every assumption of the simulator, asked of the pump",
+        "twin rig checkout cases/liang2023 --pump precursor --cassette ne1000.jsonl",
+    )
+    parser.add_argument("--pump", required=True, choices=_PUMPS, help="which pump of the case")
+    parser.add_argument("--cassette", required=True, type=Path, help="where every byte is recorded; a new file")
 
 
 def check_verb(arguments: argparse.Namespace, reporter: Reporter) -> Any:
@@ -87,9 +107,7 @@ def check_verb(arguments: argparse.Namespace, reporter: Reporter) -> Any:
     case, _, results = opened(arguments)
     setpoint = load_setpoint(arguments.setpoint or results.setpoint, case)
     program = None if arguments.recipe is None else load_recipe(arguments.recipe, case, setpoint)
-    dry = check(
-        case, setpoint, folder=results.rig, program=program, hold_s=_hold(arguments), shorten=arguments.shorten
-    )
+    dry = check(case, setpoint, folder=results.rig, program=program, hold_s=_hold(arguments), shorten=arguments.shorten)
     for line in dry.lines():
         reporter.say(line)
     sent = [{"t_s": entry.t_s, "port": entry.port, "message": entry.message.decode("latin-1")} for entry in dry.sent]
@@ -192,7 +210,7 @@ def refill_verb(arguments: argparse.Namespace, reporter: Reporter) -> Any:
         volumes = Volumes.open(results.rig)
         for name, text in asked.items():
             syringe = pumps[name].syringe
-            left = None if text == "full" else to_ml(parse(text, "volume"))
+            left = syringe.volume_ml if text == "full" else round(to_ml(parse(text, "volume")), 9)
             said.append(volumes.refill(name, syringe.name, syringe.volume_ml, left_ml=left))
             reporter.say(f"{name}: {said[-1]}")
     return {name: left.left_ml for name, left in zip(asked, said, strict=True)}
@@ -210,6 +228,44 @@ def acknowledge_verb(arguments: argparse.Namespace, reporter: Reporter) -> Any:
     if not reasons:
         reporter.say("the rig was not latched")
     return {"acknowledged": [str(reason) for reason in reasons]}
+
+
+def scan_verb(arguments: argparse.Namespace, reporter: Reporter) -> Any:
+    """`twin rig scan`."""
+    with reporter.progress("asking the ports"):
+        found = scan(arguments.ports or None)
+    for one in found:
+        reporter.say(str(one))
+    if not found:
+        reporter.say("there is no serial port here")
+    return {"found": [asdict(one) for one in found]}
+
+
+def checkout_verb(arguments: argparse.Namespace, reporter: Reporter) -> Any:
+    """`twin rig checkout`."""
+    case, _, results = opened(arguments)
+    pumps = equipment(case)
+    if arguments.pump not in pumps or pumps[arguments.pump].port == SIMULATED:
+        raise BadInput(
+            f"the {arguments.pump} pump of this case is not a real one", "give its port in case.toml; `twin rig scan`"
+        )
+    if not sys.stdin.isatty():
+        raise BadInput("a check-out asks before anything moves, and nobody is there to answer", "run it in a terminal")
+    pump = pumps[arguments.pump]
+    with RunLock(results.rig, [pump.port]):
+        done = checkout(
+            pump.port,
+            pump.model.family,
+            pump.address,
+            pump.syringe,
+            ask=lambda question: input(f"{question} [y/N] ").strip().lower() in ("y", "yes"),
+            say=reporter.say,
+            cassette=arguments.cassette,
+            baud=pump.baud,
+        )
+    for line in done.lines():
+        reporter.say(line)
+    return done.as_dict(), 0 if done.ok else 1
 
 
 def _hold(arguments: argparse.Namespace) -> float | None:

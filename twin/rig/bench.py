@@ -71,7 +71,9 @@ def _port_of(line: Simulator, note: Note, clock: Clock) -> Port:
     """A port on simulated pumps: through a pseudo-terminal, or, on a virtual clock, in memory."""
     if hasattr(line, "device"):
         return Port(line.device(), SIMULATED, note, clock=clock)
-    return open_port(line.path, 19200, note, clock=clock)
+    port = open_port(line.path, 19200, note, clock=clock)
+    port.url = SIMULATED
+    return port
 
 
 def simulated_line(pumps: Mapping[str, Equipment], clock: Clock) -> SimulatedLine:

@@ -113,7 +113,7 @@ def run(
         program: the recipe; the setpoint by itself, where it is left out.
         hold_s: how long to hold, s of process time; the case's own hold, where it is left out.
         shorten: hold only as long as the syringes last instead of refusing.
-        filled_ml: what the syringes hold, mL by pump. Left out: what the ledger of volumes says; simulated ones are full.
+        filled_ml: what the syringes hold, mL by pump. Left out: what the ledger says; simulated ones are full.
         folder: where journal, ledger, latch and lock lie; `CASE/results/rig`, where it is left out.
         clock: process time; an accelerated one for simulated pumps only. Left out: real time, or 10 times as fast where
             every pump is simulated.
@@ -137,7 +137,7 @@ def run(
     with ExitStack() as stack:
         lock = stack.enter_context(RunLock(where, sorted({pump.port for pump in pumps.values()})))
         latch = Latch(where)
-        if any(pump.port != SIMULATED for pump in pumps.values()):
+        if lock.died is not None and lock.died.get("ports") != [SIMULATED]:  # simulated pumps died with it
             latch_dead_run(lock, latch)
         latch.check()
         recorder = Recorder(None, clock.now)
@@ -291,15 +291,17 @@ def _reconcile(volumes: Volumes, drivers: Mapping[str, Pump], recorder: Recorder
                 f"the volumes of the {name} syringe are not settled, and this case has no such pump",
                 "put it back into case.toml, or say what the syringe holds: `twin rig refill CASE`",
             )
-        pump, reset = drivers[name], False
+        pump, counted = drivers[name], None
         try:
             pump.identify()
+            counted = pump.dispensed()
         except PumpAlarm as alarm:  # after a power cut the counter is gone, after a silence it is not
             pump.acknowledge()
             recorder.event("acknowledged", role=name, alarm=alarm.code)
-            reset = alarm.code == "R"
-        pump.stop()
-        counted = None if reset else pump.dispensed()
+            counted = None if alarm.code == "R" else pump.dispensed()
+        if counted is not None and counted.status.moving:
+            pump.stop()
+            counted = pump.dispensed()
         left = volumes.reconcile(name, counted)
         if left is not None:
             recorder.event("reconciled", role=name, left_ml=left.left_ml, uncertain_ml=left.uncertain_ml)

@@ -136,6 +136,19 @@ class FlowReactor:
             "readback": {KEYS[role]: rates.get(role, 0.0) for role in ROLES},
         }
 
+    def trigger(self) -> Pending:
+        """Done when every sensor was read anew."""
+        return self.await_readings(*self.sensors)
+
+    def await_readings(self, *sensors: str) -> Pending:
+        """Done when each of these sensors was read anew."""
+        status = Pending()
+        try:
+            self._live().await_readings(sensors, status)
+        except TwinError as error:
+            status.finish(error)
+        return status
+
     def read(self) -> Documents:
         """Flows, what was counted and what is left by pump, and the sensors.
 
@@ -196,7 +209,12 @@ class FlowReactor:
     def _run(self, program: LiveProgram) -> None:
         try:
             self.result = run(
-                self._case, self._setpoint, live=program, on_progress=program.heed, cancel=program.cancel, **self._options
+                self._case,
+                self._setpoint,
+                live=program,
+                on_progress=program.heed,
+                cancel=program.cancel,
+                **self._options,
             )
         except BaseException as error:  # noqa: BLE001  whoever waits for it is told, in another thread
             program.finish(error)
@@ -260,12 +278,7 @@ class RigSensor:
 
     def trigger(self) -> Pending:
         """Done with its next reading."""
-        status = Pending()
-        try:
-            self.parent._live().await_reading(self._name, status)
-        except TwinError as error:
-            status.finish(error)
-        return status
+        return self.parent.await_readings(self._name)
 
     def read(self) -> Documents:
         """Its last reading, a NaN where it sees nothing, and whether the flow had settled for it."""
@@ -290,7 +303,7 @@ class RigSensor:
 
 def _rates(value: Mapping[str, float]) -> dict[str, float]:
     if not isinstance(value, Mapping) or set(value) != set(KEYS.values()):
-        raise BadInput(f"{value!r} is no pair of flows", f"give {{{', '.join(f'{key!r}: …' for key in KEYS.values())}}}")
+        raise BadInput(f"{value!r} is no pair of flows", f"give a dictionary of {' and '.join(KEYS.values())}, in mL/h")
     return {role: value[key] for role, key in KEYS.items()}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 
 from twin.rig.clock import Clock
 from twin.rig.errors import PumpAlarm, RigError
@@ -57,7 +58,6 @@ class Drive:
         self.settled = False
         #: Wall time of the last look, s.
         self.seen_s = -math.inf
-        self._seen_process_s = 0.0
         self.counted = Dispensed(0.0, 0.0, 0.0, Status.STOPPED)
         self.balance: Balance | None = None
         self._clock, self._recorder, self._gate = clock, recorder, gate
@@ -144,16 +144,12 @@ class Drive:
                 "was it stopped at its keys? Look at it, then run again",
             )
 
-    def settle(self, stop_s: float) -> list[Balance]:
-        """The balances at the end, of a pump that stands. The stop began at the process time `stop_s`."""
-        told, self.told_ml_h = self.told_ml_h, 0.0
+    def settle(self) -> list[Balance]:
+        """The balances at the end, of a pump that stands."""
+        self.told_ml_h = 0.0
         self._book()
         before = self._clock.now()
-        if self.pump.alarm == "R":  # its counter went with its power, some time after the last look
-            changed = self.pump.changed
-            seen = self._reckoned(told, changed.after_s if changed and changed.after_s > stop_s else before)
-        else:
-            seen = self.pump.dispensed()
+        seen = self._asked() or self._reckoned()
         self._count(seen, Span(before, self._clock.now()))
         self.settled = True
         balances = [self.balance] if self.balance else []
@@ -163,12 +159,10 @@ class Drive:
 
     def view(self) -> PumpView:
         """What the interlocks judge."""
-        return PumpView(
-            self.told_ml_h, self._allowed, self.balance, self.left_ml, self._reserve, self.seen_s
-        )
+        return PumpView(self.told_ml_h, self._allowed, self.balance, self.left_ml, self._reserve, self.seen_s)
 
     def _identify(self) -> str:
-        """Asks for the version. What a pump at rest tells of its past (power, silence) is acknowledged and written down.
+        """Asks for the version. What a pump at rest tells of its past (power, silence) is acknowledged, and recorded.
 
         Any other alarm needs the operator; so did a run that died, by the latch.
         """
@@ -182,16 +176,40 @@ class Drive:
                 self._recorder.event("acknowledged", pump=self.pump.name, alarm=alarm.code)
         return self.pump.identify()
 
-    def _reckoned(self, told_ml_h: float, stood_s: float) -> Dispensed:
-        """What a pump has counted whose counter is lost: between the last look and that plus what it was told since."""
-        half_ml = 0.5 * abs(told_ml_h) * max(stood_s - self._seen_process_s, 0.0) / 3600
-        infused, withdrawn = self.counted.infused_ml - self._carried[0], self.counted.withdrawn_ml - self._carried[1]
-        return Dispensed(
-            infused + (half_ml if told_ml_h > 0 else 0.0),
-            withdrawn + (half_ml if told_ml_h < 0 else 0.0),
-            self.counted.resolution_ml + half_ml,
-            Status.STOPPED,
-        )
+    def _asked(self) -> Dispensed | None:
+        """What the pump counts; None where its power was cut, which an alarm tells, or a counter that went back.
+
+        Any other alarm leaves the counter as it was.
+        """
+        seen = None
+        for _ in range(2):
+            if self.pump.alarm == "R":
+                return None
+            with suppress(PumpAlarm):
+                seen = self.pump.dispensed()
+                break
+        if seen is None:
+            return None if self.pump.alarm == "R" else self.pump.dispensed()
+        last, told = self._uncarried()
+        slack = seen.resolution_ml + 1e-9
+        back = min(seen.infused_ml - last[0], seen.withdrawn_ml - last[1]) < -slack
+        zero = seen.infused_ml == seen.withdrawn_ml == 0.0 and max(told) > 2 * slack
+        return None if back or zero else seen
+
+    def _reckoned(self) -> Dispensed:
+        """What a pump has counted whose counter is lost: between the last look and all that it was told."""
+        last, told = self._uncarried()
+        half = [max(0.5 * (most - least), 0.0) for least, most in zip(last, told, strict=True)]
+        resolution = self.counted.resolution_ml + max(half)
+        return Dispensed(last[0] + half[0], last[1] + half[1], resolution, Status.STOPPED)
+
+    def _uncarried(self) -> tuple[tuple[float, float], tuple[float, float]]:
+        """Infused and withdrawn since the counter was last set back, mL: at the last look, and told up to now."""
+        now = self._clock.now()
+        seen = (self.counted.infused_ml, self.counted.withdrawn_ml)
+        told = (self._account.infused_ml(now), self._account.withdrawn_ml(now))
+        first, second = self._carried
+        return (seen[0] - first, seen[1] - second), (told[0] - first, told[1] - second)
 
     def _preset(self, rate_ml_h: float) -> None:
         if rate_ml_h != self._set:
@@ -210,7 +228,7 @@ class Drive:
         )
 
     def _count(self, seen: Dispensed, span: Span) -> None:
-        self.seen_s, self._seen_process_s = self._clock.wall(), span.middle_s
+        self.seen_s = self._clock.wall()
         self.counted = Dispensed(
             self._carried[0] + seen.infused_ml, self._carried[1] + seen.withdrawn_ml, seen.resolution_ml, seen.status
         )

@@ -1,8 +1,8 @@
 """Stops the rig of a case from outside: whoever started it, and whatever hangs.
 
-First the bytes, then the questions: every real port is opened without asking who holds it, and a stop goes to each pump.
-Only then the process of a run is ended, by SIGTERM, and by SIGKILL where it does not hear; and only then, with the port
-to itself, each pump is verified.
+First the bytes, then the questions: every real port is opened without asking who holds it, and a stop goes to each
+pump. Only then the process of a run is ended, by SIGTERM, and by SIGKILL where it does not hear; and only then, with
+the port to itself, each pump is verified.
 """
 
 from __future__ import annotations
@@ -90,9 +90,8 @@ def _opened(everything: dict[str, Equipment], clock: Clock, recorder: Recorder, 
         rig.names[name] = pump.name
         try:
             if pump.port not in ports:
-                ports[pump.port] = open_port(
-                    pump.port, baud_of(pump.model.family), recorder.note, clock=clock, exclusive=False
-                )
+                baud = pump.baud or baud_of(pump.model.family)
+                ports[pump.port] = open_port(pump.port, baud, recorder.note, clock=clock, exclusive=False)
                 stack.callback(ports[pump.port].close)
             rig.pumps[name] = driver(pump.model.family, ports[pump.port], pump.address, pump.name, clock=clock)
         except TwinError as error:
@@ -121,9 +120,7 @@ def _ended(where: Path, said: list[str], case: str) -> RigError | None:
         said.append(f"the run of process {pid} has just ended")
         return None
     except PermissionError:
-        return RigError(
-            f"no permission to end the run of process {pid}", "ask who started it, or switch the pumps off"
-        )
+        return RigError(f"no permission to end the run of process {pid}", "ask who started it, or switch the pumps off")
     if _waits(lambda: holder(where) is None, GONE_S):
         said.append(f"the run of process {pid} did not answer for {STOP_S:g} s, and was killed")
         return None

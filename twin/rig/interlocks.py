@@ -1,4 +1,4 @@
-"""What must hold while pumps run. Each rule is a function of what is known at a moment, and says in words what is wrong.
+"""What must hold while pumps run. Each rule is a function of what is known at a moment, and says what is wrong.
 
 The rules know neither ports nor threads; the watchdog asks them ten times a second and stops the rig at the first that
 speaks.
@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from twin.rig import hull
+from twin.rig.alternation import TAKE_UP_SHARE
 from twin.rig.ledger import Balance
 
 #: A pump that runs must have answered within this wall time, s.
@@ -109,7 +110,7 @@ def run_ends_in_time(snapshot: Snapshot) -> str | None:
 
 @dataclass(frozen=True)
 class InsideHull:
-    """While a setpoint is held, both flows lie in the hull of the points that the setpoint rests on, m³/s or mL/h alike."""
+    """While a setpoint is held, both flows lie in the hull of the points that the setpoint rests on."""
 
     corners_ml_h: Sequence[tuple[float, float]]
 
@@ -118,7 +119,9 @@ class InsideHull:
         if snapshot.kind != "hold":
             return None
         precursor = snapshot.pumps["precursor"].told_ml_h
-        antisolvent = sum(max(pump.told_ml_h, 0.0) for name, pump in snapshot.pumps.items() if name != "precursor")
+        rates = sorted(max(pump.told_ml_h, 0.0) for name, pump in snapshot.pumps.items() if name != "precursor")
+        # What a pump moves forward to take up its play, before it takes over, does not reach the junction.
+        antisolvent = sum(rate for rate in rates if rate > 1.1 * TAKE_UP_SHARE * rates[-1])
         if hull.contains(self.corners_ml_h, (antisolvent, precursor), tolerance=1e-3):
             return None
         return f"{antisolvent:g} + {precursor:g} mL/h lies outside the hull of the setpoint"

@@ -40,6 +40,9 @@ class Pending:
         self._callbacks: list[Callable[[Pending], None]] = []
         self._lock = threading.Lock()
 
+    def __repr__(self) -> str:
+        return f"Pending({'under way' if not self.done else 'done' if self._error is None else self._error})"
+
     @property
     def done(self) -> bool:
         """Whether it has ended."""
@@ -101,9 +104,9 @@ class LiveProgram:
         self, case: Case, setpoint: Setpoint, clock: Clock, ramp_s: float = RAMP_S, residences: float = 0.0
     ) -> None:
         if not (0 < ramp_s < math.inf and 0 <= residences < math.inf):
-            raise BadInput(f"a ramp of {ramp_s:g} s and {residences:g} residence times can't be", "give a ramp above 0")
+            raise BadInput(f"a ramp of {ramp_s:g} s, {residences:g} residence times: that can't be", "give a ramp > 0")
         if residences and case.rig.outlet_volume is None:
-            raise BadInput("nobody has said what the outlet holds", 'give rig.outlet_volume in case.toml, e.g. "0.5 mL"')
+            raise BadInput("nobody has said what the outlet holds", 'give rig.outlet_volume, e.g. "0.5 mL"')
         self.cancel = threading.Event()
         self.started = Pending()
         #: What the run ended with, once it is over.
@@ -120,7 +123,7 @@ class LiveProgram:
         self._rates: dict[str, float] = {}
         self._move: tuple[dict[str, float], Pending] | None = None
         self._new = False
-        self._readings: list[tuple[str, float, Pending]] = []
+        self._readings: list[tuple[tuple[str, ...], float, Pending]] = []
         self._over = False
 
     @property
@@ -166,7 +169,8 @@ class LiveProgram:
             low, high = self._pumps[role].range_ml_h
             if not low <= rate <= high:
                 raise BadInput(
-                    f"the {role} flow of {rate:.4g} mL/h is beyond {self._pumps[role].name}: {low:.3g} to {high:.5g} mL/h",
+                    f"the {role} flow of {rate:.4g} mL/h is beyond {self._pumps[role].name}: {low:.3g} to {high:.5g}"
+                    " mL/h",
                     "choose a flow in that range",
                 )
         if not hull.contains(self._corners, (wanted["antisolvent"], wanted["precursor"])):
@@ -189,12 +193,12 @@ class LiveProgram:
                 raise BadInput("the rig is still on its way to the flows before", "wait for it")
             self._move, self._new = (told, status), True
 
-    def await_reading(self, sensor: str, status: Pending) -> None:
-        """`status` ends with the next reading of a sensor."""
+    def await_readings(self, sensors: tuple[str, ...], status: Pending) -> None:
+        """`status` ends when each of the sensors was read anew."""
         with self._lock:
             if self._over:
                 raise BadInput("the run has ended", "stage the reactor again")
-            self._readings.append((sensor, self._clock.wall(), status))
+            self._readings.append((sensors, self._clock.wall(), status))
 
     def end(self) -> None:
         """Ends the run at the next step."""
@@ -205,7 +209,7 @@ class LiveProgram:
         self.progress = progress
         with self._lock:
             waiting, self._readings = self._readings, []
-            due = [entry for entry in waiting if self._read_since(entry[0], entry[1])]
+            due = [entry for entry in waiting if all(self._read_since(name, entry[1]) for name in entry[0])]
             self._readings += [entry for entry in waiting if entry not in due]
         for _, _, status in due:
             status.finish()
@@ -280,8 +284,8 @@ class LiveProgram:
             needed = (0.5 * (here + told[role]) * self._ramp_s + told[role] * stay_s) / 3600
             if needed > left_ml:
                 raise BadInput(
-                    f"the {role} syringe does not last for the way to {told[role]:g} mL/h: it takes {needed:.3g} mL, and"
-                    f" {max(left_ml, 0.0):.3g} mL are there above the reserve",
+                    f"the {role} syringe does not last for the way to {told[role]:g} mL/h: it takes {needed:.3g} mL,"
+                    f" and {max(left_ml, 0.0):.3g} mL are there above the reserve",
                     "choose lower flows, or end the run and refill",
                 )
 

@@ -117,10 +117,7 @@ class Plan:
                 for name, pump in self.pumps.items()
             ),
             *([f"prime {prime}"] if prime else []),
-            *(
-                f"ramp {leg.ramp_s:g} s to {_rates(leg.rates_ml_h)}, hold {leg.hold_s:g} s"
-                for leg in self.program.legs
-            ),
+            *(f"ramp {leg.ramp_s:g} s to {_rates(leg.rates_ml_h)}, hold {leg.hold_s:g} s" for leg in self.program.legs),
             f"stop after {self.duration_s:g} s, the precursor first",
             *(str(entry) for entry in self.supply),
             *self.notes,
@@ -189,7 +186,7 @@ def plan(
     pumps = {role: everything[role] for role in ROLES}
     filled = _filled(everything, filled_ml or {})
     notes = []
-    steps = _steps(program, pumps)
+    steps = steps_of(program, pumps)
     short = [role for role in ROLES if infused_ml(steps, role) > _usable(everything, filled, role)]
     if short == ["antisolvent"] and PARTNER in everything:
         pumps = everything
@@ -197,8 +194,10 @@ def plan(
         notes += ["the two antisolvent pumps take turns, and refill by themselves", *disturbance(steps, pumps).lines()]
     elif short:
         program = _shortened(program, pumps, filled, short, shorten)
-        notes.append(f"the hold was shortened to {program.legs[-1].hold_s:g} s, the time that the {short[0]} syringe lasts")
-        steps = _steps(program, pumps)
+        notes.append(
+            f"the hold was shortened to {program.legs[-1].hold_s:g} s, the time that the {short[0]} syringe lasts"
+        )
+        steps = steps_of(program, pumps)
     if abs(setpoint.point.temperature_k - case.liquids.temperature) > 0.5:
         notes.append(
             f"nothing here sets a temperature: bring the liquids to {to_celsius(setpoint.point.temperature_k):.1f} °C"
@@ -212,7 +211,7 @@ def _supply(name: str, pump: Equipment, filled_ml: float, steps: Sequence[Step])
     return Supply(name, pump.syringe.name, filled_ml, fastest, filled_ml / fastest * 3600, infused_ml(steps, name))
 
 
-def _steps(program: Program, pumps: Mapping[str, Equipment]) -> list[Step]:
+def steps_of(program: Program, pumps: Mapping[str, Equipment]) -> list[Step]:
     """Prime, then ramp and hold of each leg. The first ramp starts low, at the flow ratio of its end."""
     first = program.legs[0].rates_ml_h
     lowest = max(LOWEST_SHARE, *(pumps[role].range_ml_h[0] / rate for role, rate in first.items()))
@@ -297,9 +296,9 @@ def _usable(pumps: Mapping[str, Equipment], filled: Mapping[str, float], role: s
 def _shortened(
     program: Program, pumps: Mapping[str, Equipment], filled: Mapping[str, float], short: list[str], allowed: bool
 ) -> Program:
-    """The program with its last hold cut down to what the syringes last; raises where that is not allowed, or nothing."""
+    """The program with its last hold cut down to what the syringes last; raises where that is not allowed."""
     last = program.legs[-1]
-    steps = _steps(program, pumps)
+    steps = steps_of(program, pumps)
     spare = min(
         (_usable(pumps, filled, role) - infused_ml(steps, role)) / last.rates_ml_h[role] * 3600 for role in short
     )
@@ -313,7 +312,8 @@ def _shortened(
     if allowed:
         return replace(program, legs=(*program.legs[:-1], replace(last, hold_s=floor)))
     raise BadInput(
-        f"a hold of {last.hold_s:g} s outlasts the {role} syringe: {filled[role]:g} mL at {last.rates_ml_h[role]:g} mL/h"
+        f"a hold of {last.hold_s:g} s outlasts the {role} syringe: {filled[role]:g} mL at"
+        f" {last.rates_ml_h[role]:g} mL/h"
         f" are gone in {_duration(filled[role] / last.rates_ml_h[role] * 3600)}, of which the way there and a reserve"
         f" leave {floor:g} s",
         f"hold for at most {floor:g} s. A longer run at this flow needs two pumps in turn with check valves: give the"

@@ -194,17 +194,22 @@ def open_port(
         BadInput: there is no such port, or no permission, or it is no serial port.
         RigError: another program holds it, or it does not answer.
     """
+    return Port(open_device(url, baud, exclusive), url, note, deadline_s, clock)
+
+
+def open_device(url: str, baud: int, exclusive: bool = True) -> Device:
+    """What carries the bytes of a port; arguments and errors are those of `open_port`."""
     path = url.removeprefix("serial://")
     options: dict[str, Any] = {} if "://" in path else {"exclusive": exclusive, "write_timeout": 1.0}
     try:
-        device = serial.serial_for_url(path, baudrate=baud, timeout=SLICE_S, **options)
+        device: Device = serial.serial_for_url(path, baudrate=baud, timeout=SLICE_S, **options)
     except ValueError as error:
         raise BadInput(
             f'"{url}" is no port: {error}', "give a device path, socket://HOST:PORT or rfc2217://HOST:PORT"
         ) from error
     except (serial.SerialException, OSError) as error:
         raise _refusal(url, error) from error
-    return Port(device, url, note, deadline_s, clock)
+    return device
 
 
 def _refusal(url: str, error: OSError) -> TwinError:

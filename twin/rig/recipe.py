@@ -72,7 +72,7 @@ class _Step(Strict):
 
 
 class _Recipe(Strict):
-    prime: dict[Literal["antisolvent", "precursor"], Volume] = {}
+    prime: dict[Literal["antisolvent", "precursor"], Volume] = Field(default_factory=dict)
     steps: list[_Step] = Field(min_length=1)
 
 
@@ -103,7 +103,8 @@ def load_recipe(path: Path | str, case: Case, setpoint: Setpoint) -> Program:
             point = OperatingPoint(step.antisolvent, step.precursor, setpoint.point.temperature_k)
         if not hull.contains(setpoint.hull, (point.antisolvent_m3_s, point.precursor_m3_s)):
             raise BadInput(
-                f"step {number} of {path} ({point.name}) lies outside the hull of the points that {setpoint.path} rests on",
+                f"step {number} of {path} ({point.name}) lies outside the hull of the points that {setpoint.path}"
+                " rests on",
                 "extrapolation is refused: choose flows inside, or widen the sweep",
             )
         try:

@@ -355,7 +355,8 @@ class _Reading:
         rate, from_s = float(entry["rate_ml_h"]), float(entry["from_s"])
         if pump.family in PARSERS and rate != (pump.booked[-1][1] if pump.booked else 0.0):
             at_s, told, before_s = pump.wire[-1] if pump.wire else (from_s, 0.0, 0.0)
-            if abs(told - rate) > RELATIVE * abs(rate) or not at_s - before_s - 1e-3 <= from_s <= at_s + 1e-3:
+            in_time = at_s - before_s - self._grace_s <= from_s <= at_s + self._grace_s
+            if abs(told - rate) > RELATIVE * abs(rate) or not in_time:
                 self._break(entry, f"{rate:g} mL/h of the {pump.name} pump from {from_s:.3f} s on is not on the wire")
         pump.booked.append((from_s, rate))
 

@@ -185,6 +185,7 @@ class Session:
 
     def _order(self, step: Step) -> list[str]:
         """Rising, the antisolvent leads; falling, the precursor does: its share never exceeds that of the two ends."""
+
         def flow(rates: Mapping[str, float]) -> float:
             return sum(max(rate, 0.0) for name, rate in rates.items() if name != "precursor")
 
@@ -235,13 +236,12 @@ class Session:
         self.gate.shut("the run is being stopped")
         self.recorder.hold_back()
         self.recorder.event("stop", reason=words(reason))
-        began_s = self.clock.now()
         problems = stop_all(self.pumps, self.clock, self.recorder)
         for name in stop_order(self.drives):
             if name not in problems:
                 caught(partial(self.pumps[name].guard, 0))
             if self.drives[name].may_move:
-                problem = caught(partial(self._settle, name, began_s))
+                problem = caught(partial(self._settle, name))
                 if problem is not None:
                     self.recorder.event("volume", role=name, problem=words(problem))
         if self.volumes is not None:
@@ -252,8 +252,8 @@ class Session:
         problems = {name: problem for name, problem in problems.items() if self.drives[name].may_move}
         return not_stopped(self.pumps, problems) if problems else None
 
-    def _settle(self, name: str, stop_s: float) -> None:
-        for balance in self.drives[name].settle(stop_s):
+    def _settle(self, name: str) -> None:
+        for balance in self.drives[name].settle():
             self.balances[balance.role] = balance
             self.recorder.event("volume", **balance.as_dict())
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-
 #: The second of two antisolvent pumps that take turns.
 PARTNER = "antisolvent-2"
 
@@ -15,7 +14,7 @@ class Step:
     """From `start_s` to `end_s` (process time from the first step) at `rates_ml_h` by pump.
 
     A positive rate infuses, a negative one withdraws (a refill), and a pump at 0, or one that is not named, rests.
-    `kind` is prime, ramp, hold or handover.
+    `kind` is prime, idle, ramp, hold or handover.
     """
 
     kind: str

@@ -19,8 +19,6 @@ DEADLINE_S = 5.0
 ROUND_S = 0.02
 #: Wall time that a stop waits for a command that is under way, s; then it goes past it.
 PATIENCE_S = 1.0
-#: Wall time from one round of stops to the next, s: where a port is gone at once, they must not spin.
-ROUND_S = 0.01
 
 
 def stop_order(names: Mapping[str, object]) -> list[str]:

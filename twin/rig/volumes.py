@@ -284,7 +284,12 @@ class Volumes:
             slack = counted.resolution_ml if counted else 0.0
             kept = counted is not None and (
                 last is None
-                or (counted.infused_ml >= last.infused_ml - slack and counted.withdrawn_ml >= last.withdrawn_ml - slack)
+                or (
+                    counted.infused_ml >= last.infused_ml - slack
+                    and counted.withdrawn_ml >= last.withdrawn_ml - slack
+                    # A counter at zero of a pump that was told to move has lost its power, and its alarm to someone else.
+                    and not (counted.infused_ml == counted.withdrawn_ml == 0.0 and last.rate_ml_h)
+                )
             )
             if counted is not None and kept:
                 left = self._by_counter(name, counted, "counter")

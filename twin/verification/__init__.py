@@ -53,7 +53,19 @@ def _bench_mixing(everything: bool, watch: Watch) -> list[dict[str, Any]]:
 CHECKS: dict[str, Callable[[], list[Check]]] = {"flow": _flow, "mixing": _mixing, "crystal": crystal}
 #: Those that take minutes.
 HEAVY: dict[str, Callable[[], list[Check]]] = {"flow": _flow_heavy, "mixing": _mixing_heavy}
-BENCHES: dict[str, Callable[[bool, Watch], list[dict[str, Any]]]] = {"flow": _bench_flow, "mixing": _bench_mixing}
+
+
+def _bench_rig(everything: bool, watch: Watch) -> list[dict[str, Any]]:
+    from twin.verification.bench_rig import rig
+
+    return rig(everything, watch)
+
+
+BENCHES: dict[str, Callable[[bool, Watch], list[dict[str, Any]]]] = {
+    "flow": _bench_flow,
+    "mixing": _bench_mixing,
+    "rig": _bench_rig,
+}
 
 
 def run_checks(name: str, heavy: bool = False) -> list[Check]:

@@ -268,9 +268,9 @@ def rig_section(run: RigRun) -> dict[str, Any]:
 
 def _ended(run: RigRun, end: dict[str, Any] | None) -> str:
     stopped = run.stopped
-    both = "both pumps were verified stopped" if len(stopped) == 2 and all(stopped.values()) else (
-        "NOT every pump was verified stopped"
-    )
+    names = "both pumps were" if len(run.pumps) == 2 else "every pump was"
+    whole = set(run.pumps) <= set(stopped) and all(stopped.values())
+    both = f"{names} verified stopped" if whole else "NOT every pump was verified stopped"
     if end is None:
         return f"The journal has no end: the run is under way, or it was cut off; so far, {both}."
     if end.get("status") == "completed":

@@ -41,11 +41,11 @@ class RigRun:
 
     @classmethod
     def newest(cls, results: Results) -> RigRun | None:
-        """The newest run of a level; None without one. Journals of an emergency stop alone are left out."""
+        """The newest run that rests on this level; None without one. Journals of a stop alone are left out."""
         paths = results.rig.glob("*.jsonl") if results.rig.is_dir() else []
         for path in sorted(paths, key=lambda path: path.stat().st_mtime_ns, reverse=True):
             entries = _entries(path)
-            if entries:
+            if entries and entries[0]["plan"].get("level") in (None, results.folder.name):
                 return cls(path, entries)
         return None
 

@@ -165,7 +165,10 @@ def rig_part(results: Results) -> dict[str, Any] | None:
     run = RigRun.newest(results)
     if run is None:
         return None
-    alt = "Above, the rate of each pump over time; below, the volume that it counted beside what it was told."
+    alt = (
+        "Above, the rate of each pump over time; then the volume that it counted beside what it was told; below, the"
+        " total flow, the flow ratio and the sensors."
+    )
     note = "Dots are what the pumps counted; the line is the integral of the rates that they were told."
     return content_lab.rig_section(run) | {"figures": [_plot("Rates and volumes", alt, rates_and_volumes(run), note)]}
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
-
 #: Wall time for which the first stop of each pump waits for an answer, s.
 QUICK_S = 0.1
 
