@@ -15,7 +15,7 @@ from twin.files import digest
 from twin.rig import Setpoint, load_setpoint
 from twin.rig.bench import simulated_pumps
 from twin.rig.clock import VirtualClock
-from twin.rig.limits import equipment
+from twin.rig.planning.limits import equipment
 from twin.rig.simulated.memory import MemoryLine
 from twin.units import from_ml_per_h
 

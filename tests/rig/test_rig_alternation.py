@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from twin.errors import BadInput
-from twin.rig.alternation import (
+from twin.rig.planning.alternation import (
     HEADROOM,
     MARGIN_S,
     REST_S,
@@ -27,13 +27,13 @@ from twin.rig.alternation import (
     sustained_ml_h,
     told_ml_h,
 )
-from twin.rig.disturbance import Behaviour, dead_ml, disturbance, flow_against_time, wanted_ml_h
-from twin.rig.limits import Equipment
-from twin.rig.planning import RESERVE
+from twin.rig.planning.disturbance import Behaviour, dead_ml, disturbance, flow_against_time, wanted_ml_h
+from twin.rig.planning.limits import Equipment
+from twin.rig.planning.schedule import RESERVE
+from twin.rig.planning.steps import Step, infused_ml
 from twin.rig.pumps.catalogue import PUMP_MODELS, SYRINGES
 from twin.rig.pumps.newera import format_number
 from twin.rig.simulated.newera import SimulatedNewEra
-from twin.rig.steps import Step, infused_ml
 
 A, B = "antisolvent", "antisolvent-2"
 RIG = {
@@ -277,7 +277,7 @@ def test_play_that_is_less_than_thought_comes_at_the_take_up_s_rate() -> None:
     overlap=st.sampled_from([0.0, 0.7, 2.0, 5.0]),
     take_up=st.sampled_from([0.0, 0.05, 0.16]),
     skew=st.floats(0, 0.06),
-    ramp=st.floats(0, 0.09),
+    ramp=st.floats(0, 0.05),
     backlash=st.floats(0, 0.3),
     error=st.floats(0, 0.1),
 )

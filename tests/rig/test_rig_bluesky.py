@@ -19,8 +19,8 @@ from twin.errors import BadInput
 from twin.rig import Clock, Latch, PumpAlarm, RigError, RunStopped, Setpoint, Tripped, read, rig_folder, verify
 from twin.rig.bench import simulated_pumps
 from twin.rig.devices import FlowReactor
-from twin.rig.limits import ROLES, equipment
-from twin.rig.live import LiveProgram, Pending
+from twin.rig.operation.live import LiveProgram, Pending
+from twin.rig.planning.limits import ROLES, equipment
 from twin.rig.simulated.faults import Fault
 from twin.rig.simulated.line import SimulatedLine
 
@@ -33,7 +33,7 @@ def flows(antisolvent: float, precursor: float) -> dict[str, float]:
 
 @pytest.fixture(autouse=True)
 def disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("twin.rig.journal.os.fsync", lambda handle: None)
+    monkeypatch.setattr("twin.rig.record.journal.os.fsync", lambda handle: None)
 
 
 @pytest.fixture
@@ -345,7 +345,7 @@ def test_a_rig_whose_program_ends_is_stopped(
         def is_alive(self) -> bool:
             return False
 
-    monkeypatch.setattr("twin.rig.live.threading.main_thread", Dead)
+    monkeypatch.setattr("twin.rig.operation.live.threading.main_thread", Dead)
     assert reactor._thread is not None
     reactor._thread.join(10)
     monkeypatch.undo()

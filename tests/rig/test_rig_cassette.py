@@ -7,18 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rig_lines import DIAMETER_MM, simulated
 
 from twin.errors import BadInput
-from twin.rig.cassette import Mismatch, Recording, Replay
 from twin.rig.clock import VirtualClock
+from twin.rig.commissioning.cassette import Mismatch, Recording, Replay
 from twin.rig.errors import NoReply, PumpAlarm
 from twin.rig.port import DEADLINE_S, Port
 from twin.rig.pumps.drivers import baud_of, driver
 from twin.rig.pumps.protocol import Pump
 from twin.rig.simulated.faults import Fault
 from twin.rig.simulated.memory import MemoryLine
-
-from .lines import DIAMETER_MM, simulated
 
 FAMILIES = ["newera", "harvard"]
 

@@ -6,7 +6,7 @@ import pytest
 
 from twin.case import Case
 from twin.errors import BadInput
-from twin.rig.limits import equipment
+from twin.rig.planning.limits import equipment
 from twin.rig.pumps.catalogue import PUMP_MODELS, SYRINGES, Syringe, pump_model
 from twin.rig.pumps.drivers import baud_of
 

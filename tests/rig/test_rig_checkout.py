@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from twin.errors import BadInput
-from twin.rig.cassette import Replay
-from twin.rig.checkout import CheckoutResult, checkout
 from twin.rig.clock import VirtualClock
+from twin.rig.commissioning.cassette import Replay
+from twin.rig.commissioning.checkout import CheckoutResult, checkout
 from twin.rig.errors import NotStopped
 from twin.rig.pumps.drivers import baud_of
 from twin.rig.simulated.faults import Fault

@@ -17,8 +17,8 @@ from typing import Any, TypeVar
 
 import nesp_lib
 import pytest
+from rig_lines import simulated
 
-from tests.rig.lines import simulated
 from twin.rig.clock import Clock
 from twin.rig.errors import CommandRefused, PumpAlarm
 from twin.rig.port import open_port
@@ -28,7 +28,7 @@ from twin.rig.simulated.line import SimulatedLine
 
 T = TypeVar("T")
 
-HOST = Path(__file__).with_name("labmcp_host.py")
+HOST = Path(__file__).parents[1] / "support" / "rig_labmcp_host.py"
 WHEELS = """\
 labmcp==0.1.2 --hash=sha256:ae3d9f4eece550db4e4afae49f6a08c12b489889f40ef325caf7a4431528a98f
 labmcp-new-era==0.1.2 --hash=sha256:8fac276de9ee91f5ddfc6878b98152b65eebe27f15fcbae817d8519e30e1404a

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from rig_lines import DIAMETER_MM, NUMBERS, Rig, rig
 
-from tests.rig.lines import DIAMETER_MM, NUMBERS, Rig, rig
 from twin.errors import BadInput
 from twin.rig.errors import NoReply, NotStopped, PumpAlarm, RigError
 from twin.rig.pumps.drivers import baud_of, driver

@@ -7,17 +7,16 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from rig_lines import simulated
 
 from twin.errors import BadInput
 from twin.rig.clock import Clock, VirtualClock
-from twin.rig.detect import BAUDS, Found, scan
+from twin.rig.commissioning.detect import BAUDS, Found, scan
 from twin.rig.errors import RigError
 from twin.rig.port import Note, Port
 from twin.rig.pumps.drivers import baud_of
 from twin.rig.simulated.line import SimulatedLine
 from twin.rig.simulated.memory import MemoryLine
-
-from .lines import simulated
 
 
 class Deaf:

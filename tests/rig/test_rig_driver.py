@@ -13,7 +13,7 @@ from twin.errors import BadInput
 from twin.rig import Clock
 from twin.rig.bench import simulated_line
 from twin.rig.errors import CommandRefused, NoReply, NotStopped, PumpAlarm, RigError
-from twin.rig.limits import equipment
+from twin.rig.planning.limits import equipment
 from twin.rig.port import Port, open_port
 from twin.rig.pumps.newera import NewEraPump
 from twin.rig.simulated.faults import Fault

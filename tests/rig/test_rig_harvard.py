@@ -65,6 +65,7 @@ class Scripted:
         whole: Callable[[bytes], bool],
         insist: bool = False,
         unasked: Callable[[bytes], None] | None = None,
+        deadline_s: float | None = None,
     ) -> bytes:
         command = message.decode().rstrip("\r")
         known = {"poll": b"\nPolling mode is ON\r\n:\x11"}

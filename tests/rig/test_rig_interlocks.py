@@ -16,7 +16,7 @@ from twin.case.schema import Sensor
 from twin.errors import BadInput
 from twin.rig import Clock, Latch, Progress, Setpoint, Tripped, read, rig_folder, run, verify
 from twin.rig.bench import simulated_line
-from twin.rig.interlocks import (
+from twin.rig.operation.interlocks import (
     ALWAYS,
     InsideHull,
     Measured,
@@ -31,10 +31,10 @@ from twin.rig.interlocks import (
     run_ends_in_time,
     syringes_last,
 )
-from twin.rig.ledger import Balance
-from twin.rig.limits import equipment
-from twin.rig.planning import Plan
-from twin.rig.session import GUARD_S
+from twin.rig.operation.ledger import Balance
+from twin.rig.operation.session import GUARD_S
+from twin.rig.planning.limits import equipment
+from twin.rig.planning.schedule import Plan
 from twin.rig.simulated.line import SimulatedLine
 from twin.rig.simulated.memory import MemoryLine
 from twin.rig.simulated.sensors import SensorFault, SimulatedSensor
@@ -324,7 +324,7 @@ def test_a_session_that_waits_too_long_trips(case: Case, setpoint: Setpoint, lin
 @pytest.fixture
 def real(case: Case, monkeypatch: pytest.MonkeyPatch) -> Iterator[SimulatedLine]:
     """A line in real time, and a short ramp."""
-    monkeypatch.setattr("twin.rig.recipe.RAMP_S", 0.2)
+    monkeypatch.setattr("twin.rig.planning.recipe.RAMP_S", 0.2)
     with simulated_line(equipment(case), Clock(1.0)) as simulated:
         yield simulated
 

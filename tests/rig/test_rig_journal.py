@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from twin.errors import BadInput, TwinError
 from twin.rig import describe, latest, read, verify
-from twin.rig.journal import Journal
-from twin.rig.recorder import Recorder
+from twin.rig.record.journal import Journal
+from twin.rig.record.recorder import Recorder
 
 
 @pytest.fixture
@@ -126,10 +126,10 @@ def test_a_line_that_was_interrupted_does_not_break_the_chain(tmp_path: Path, mo
         raise KeyboardInterrupt
 
     for number, interrupted in enumerate((before, middle, after)):
-        monkeypatch.setattr("twin.rig.journal.os.write", interrupted)
+        monkeypatch.setattr("twin.rig.record.journal.os.write", interrupted)
         with pytest.raises(KeyboardInterrupt):
             journal.write("interrupted", number=number)
-        monkeypatch.setattr("twin.rig.journal.os.write", whole)
+        monkeypatch.setattr("twin.rig.record.journal.os.write", whole)
         journal.write("next", number=number)
     journal.write("end")
     journal.close()
@@ -142,10 +142,10 @@ def test_a_full_disk_is_told_and_does_not_break_the_chain(tmp_path: Path, monkey
     journal = Journal(tmp_path / "j.jsonl")
     journal.write("begin")
     whole = os.write
-    monkeypatch.setattr("twin.rig.journal.os.write", lambda handle, line: whole(handle, line[:10]))
+    monkeypatch.setattr("twin.rig.record.journal.os.write", lambda handle, line: whole(handle, line[:10]))
     with pytest.raises(TwinError, match="disk is full"):
         journal.write("lost")
-    monkeypatch.setattr("twin.rig.journal.os.write", whole)
+    monkeypatch.setattr("twin.rig.record.journal.os.write", whole)
     journal.write("end")
     journal.close()
     journal.close()
@@ -159,7 +159,7 @@ def test_a_line_is_on_disk_before_the_next(tmp_path: Path, monkeypatch: pytest.M
         found = os.fstat(handle)
         synced.append(found.st_size if stat.S_ISREG(found.st_mode) else -1)
 
-    monkeypatch.setattr("twin.rig.journal.os.fsync", note)
+    monkeypatch.setattr("twin.rig.record.journal.os.fsync", note)
     with Journal(tmp_path / "j.jsonl") as journal:
         sizes = []
         for event in ("begin", "hold"):
@@ -187,9 +187,9 @@ def test_what_is_not_there_is_refused(tmp_path: Path) -> None:
 
 
 def test_many_threads_write_one_chain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("twin.rig.journal.os.fsync", lambda handle: None)
+    monkeypatch.setattr("twin.rig.record.journal.os.fsync", lambda handle: None)
     whole = os.fstat
-    monkeypatch.setattr("twin.rig.journal.os.fstat", lambda handle: time.sleep(1e-5) or whole(handle))
+    monkeypatch.setattr("twin.rig.record.journal.os.fstat", lambda handle: time.sleep(1e-5) or whole(handle))
     with Journal(tmp_path / "j.jsonl") as journal:
         recorder = Recorder(journal, lambda: 0.0)
 
@@ -227,7 +227,7 @@ def test_holding_back_does_not_wait_for_a_line_of_another_thread(
 
     journal = Journal(tmp_path / "j.jsonl")
     recorder = Recorder(journal, lambda: 0.0)
-    monkeypatch.setattr("twin.rig.journal.os.fsync", hang)
+    monkeypatch.setattr("twin.rig.record.journal.os.fsync", hang)
     writer = threading.Thread(target=lambda: recorder.event("look"))
     writer.start()
     assert syncing.wait(10)
@@ -273,7 +273,7 @@ def test_a_line_that_cant_be_written_does_not_keep_the_rest_back(
             recorder.event(event)
         whole, count = os.write, iter(range(9))
         monkeypatch.setattr(
-            "twin.rig.journal.os.write", lambda handle, line: whole(handle, line if next(count) else line[:9])
+            "twin.rig.record.journal.os.write", lambda handle, line: whole(handle, line if next(count) else line[:9])
         )
         with pytest.raises(TwinError, match="disk is full"):
             recorder.release()

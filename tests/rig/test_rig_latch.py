@@ -11,8 +11,8 @@ import pytest
 
 from twin.errors import BadInput, TwinError
 from twin.rig.errors import RigError
-from twin.rig.journal import Journal, read, verify
-from twin.rig.latch import NAME, Latch, Latched
+from twin.rig.operation.latch import NAME, Latch, Latched
+from twin.rig.record.journal import Journal, read, verify
 
 
 def test_a_rig_is_not_latched(tmp_path: Path) -> None:
@@ -78,10 +78,10 @@ def test_a_latch_without_permission_latches(tmp_path: Path) -> None:
 def test_a_full_disk_does_not_unlatch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = os.write
     latch = Latch(tmp_path)
-    monkeypatch.setattr("twin.rig.latch.os.write", lambda handle, data: whole(handle, data[:5]))
+    monkeypatch.setattr("twin.rig.operation.latch.os.write", lambda handle, data: whole(handle, data[:5]))
     with pytest.raises(TwinError, match="disk is full"):
         latch.set("a stall", "session")
-    monkeypatch.setattr("twin.rig.latch.os.write", whole)
+    monkeypatch.setattr("twin.rig.operation.latch.os.write", whole)
     assert "a stall" in str(latch.reason())
     assert Latch(tmp_path).reason() is not None
     (tmp_path / NAME).unlink()
@@ -104,7 +104,7 @@ def test_an_acknowledgement_that_cant_be_written_does_not_unlatch(
     def full(*_: object, **__: object) -> None:
         raise TwinError("the disk is full")
 
-    monkeypatch.setattr("twin.rig.latch.Journal.write", full)
+    monkeypatch.setattr("twin.rig.operation.latch.Journal.write", full)
     with pytest.raises(TwinError, match="disk is full"):
         latch.acknowledge("A. Person")
     assert Latch(tmp_path).reason() is not None

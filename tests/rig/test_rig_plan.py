@@ -11,7 +11,7 @@ from twin.case import Case
 from twin.errors import BadInput
 from twin.rig import Setpoint, check, load_setpoint, plan
 from twin.rig.clock import Clock, VirtualClock
-from twin.rig.limits import equipment
+from twin.rig.planning.limits import equipment
 from twin.rig.pumps.catalogue import PUMP_MODELS, SYRINGES, pump_model, syringe
 
 

@@ -9,10 +9,11 @@ import pytest
 
 from twin.case import Case
 from twin.errors import BadInput
-from twin.rig import Clock, Program, Setpoint, check, hull, load_recipe, load_setpoint, plan, read, run
-from twin.rig.recipe import RAMP_S
+from twin.rig import Clock, Program, Setpoint, check, load_recipe, load_setpoint, plan, read, run
+from twin.rig.planning import hull
+from twin.rig.planning.recipe import RAMP_S
+from twin.rig.planning.steps import infused_ml
 from twin.rig.simulated.memory import MemoryLine
-from twin.rig.steps import infused_ml
 from twin.units import from_ml_per_h
 
 GOOD = """

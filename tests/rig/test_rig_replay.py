@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from twin.errors import BadInput
-from twin.rig.journal import Journal
-from twin.rig.replay import Replay, replay
+from twin.rig.record.journal import Journal
+from twin.rig.record.replay import Replay, replay
 
 A, P, B = 0, 1, 2
 NAMES = {A: "antisolvent", P: "precursor", B: "antisolvent-2"}

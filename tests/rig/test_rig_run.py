@@ -34,11 +34,11 @@ from twin.rig import (
     run,
     verify,
 )
-from twin.rig.interrupts import Interrupts
-from twin.rig.journal import Journal
-from twin.rig.limits import ROLES
+from twin.rig.operation.interrupts import Interrupts
+from twin.rig.operation.session import GUARD_S, Session
+from twin.rig.planning.limits import ROLES
 from twin.rig.port import Port
-from twin.rig.session import GUARD_S, Session
+from twin.rig.record.journal import Journal
 from twin.rig.simulated.faults import Fault
 from twin.rig.simulated.memory import MemoryLine
 
@@ -50,7 +50,7 @@ OF_THE_LINK = (Fault.SILENCE, Fault.MUTE, Fault.GARBAGE, Fault.PARTIAL, Fault.WR
 @pytest.fixture(autouse=True)
 def disk(monkeypatch: pytest.MonkeyPatch) -> None:
     """No waiting for the disk: that it is waited for is a test of the journal."""
-    monkeypatch.setattr("twin.rig.journal.os.fsync", lambda handle: None)
+    monkeypatch.setattr("twin.rig.record.journal.os.fsync", lambda handle: None)
 
 
 def only_journal(case: Case) -> Path:
@@ -569,7 +569,7 @@ def test_a_slow_disk_does_not_delay_the_stop(
     moments: dict[str, float] = {}
 
     def fail() -> None:
-        monkeypatch.setattr("twin.rig.journal.os.fsync", lambda _: time.sleep(0.3))
+        monkeypatch.setattr("twin.rig.record.journal.os.fsync", lambda _: time.sleep(0.3))
         moments["trouble"] = time.monotonic()
         raise ValueError
 

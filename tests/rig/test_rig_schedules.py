@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
+from rig_schedules import SCHEDULES, Event, play
 
-from tests.rig.schedules import SCHEDULES, Event, play
 from twin.case import Case
 from twin.rig import Setpoint
 

@@ -17,9 +17,9 @@ from twin.case.schema import Rig
 from twin.errors import BadInput
 from twin.rig.clock import Clock, VirtualClock
 from twin.rig.errors import BadReply, NoReply, RigError
-from twin.rig.journal import Journal, read
 from twin.rig.port import SLICE_S, Port
-from twin.rig.recorder import Recorder
+from twin.rig.record.journal import Journal, read
+from twin.rig.record.recorder import Recorder
 from twin.rig.sensors import Board, Reading, Sensor, Steadiness, Telemetry, decode_spectrum, periods_s, sensors
 from twin.rig.sensors.spectrometer import SpectrometerSensor
 from twin.rig.sensors.text import TextSensor

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from twin.case import Case
 from twin.errors import BadInput
 from twin.files import digest
-from twin.rig import Clock, Latch, Setpoint, hull, load_setpoint, rig_folder, run, summary
+from twin.rig import Clock, Latch, Setpoint, load_setpoint, rig_folder, run, summary
+from twin.rig.planning import hull
 from twin.rig.simulated.memory import MemoryLine
 from twin.units import from_ml_per_h
 

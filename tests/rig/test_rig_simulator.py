@@ -9,9 +9,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from rig_lines import Rig, rig, simulated
+from rig_servers import served
 
-from tests.rig.lines import Rig, rig, simulated
-from tests.rig.servers import served
 from twin.errors import BadInput
 from twin.rig.clock import Clock, VirtualClock
 from twin.rig.errors import BadReply, CommandRefused, NoReply, PumpAlarm, RigError

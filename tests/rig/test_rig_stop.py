@@ -38,12 +38,12 @@ from twin.rig import (
     verify,
 )
 from twin.rig.bench import simulated_pumps
-from twin.rig.emergency import STOP_S, _ended
 from twin.rig.errors import NotStopped
-from twin.rig.limits import equipment
+from twin.rig.operation.emergency import STOP_S, _ended
+from twin.rig.operation.runlock import NAME, holder
+from twin.rig.operation.session import GUARD_S
+from twin.rig.planning.limits import equipment
 from twin.rig.port import open_port
-from twin.rig.runlock import NAME, holder
-from twin.rig.session import GUARD_S
 from twin.rig.simulated.faults import Fault
 from twin.rig.simulated.line import SimulatedLine
 
@@ -51,7 +51,8 @@ CHILD = """
 import sys, time
 from pathlib import Path
 from twin.case import load
-from twin.rig import load_setpoint, recipe, run
+from twin.rig import load_setpoint, run
+from twin.rig.planning import recipe
 
 def tell(progress):
     print(progress.kind, flush=True)
@@ -246,7 +247,7 @@ def test_the_pumps_of_a_process_that_was_killed_stop_by_themselves(
     wired: Case, propose: Callable[..., Path], line: SimulatedLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Their own timer stops them. The next run is refused; once acknowledged, it asks them what they have counted."""
-    monkeypatch.setattr("twin.rig.recipe.RAMP_S", 0.2)
+    monkeypatch.setattr("twin.rig.planning.recipe.RAMP_S", 0.2)
     with child(wired, propose) as process:
         process.kill()
         process.communicate(timeout=20)
@@ -300,7 +301,7 @@ def test_emergency_stop_after_a_killed_run(wired: Case, propose: Callable[..., P
 def test_emergency_stop_says_what_it_can_not_verify(
     wired: Case, line: SimulatedLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("twin.rig.stopping.stop_all.__defaults__", (0.5,))
+    monkeypatch.setattr("twin.rig.operation.stopping.stop_all.__defaults__", (0.5,))
     line.inject(Fault.SILENCE, 1)
     with pytest.raises(NotStopped, match="precursor pump") as caught:
         emergency_stop(wired)
@@ -318,7 +319,7 @@ def test_emergency_stop_speaks_as_fast_as_the_case_says(
         used.append(speed)
         return open_port(url, speed, *rest, **options)
 
-    monkeypatch.setattr("twin.rig.emergency.open_port", opened)
+    monkeypatch.setattr("twin.rig.operation.emergency.open_port", opened)
     changes = {role: getattr(wired.rig, role).model_copy(update={"baud": baud}) for role in SYRINGES}
     emergency_stop(wired.model_copy(update={"rig": wired.rig.model_copy(update=changes)}))
     assert used == [expected]
@@ -362,7 +363,7 @@ def test_a_port_that_is_not_there_is_refused(case: Case, setpoint: Setpoint) -> 
 def test_real_syringes_that_nobody_told_of_are_refused(
     case: Case, setpoint: Setpoint, line: SimulatedLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("twin.rig.recipe.RAMP_S", 0.2)
+    monkeypatch.setattr("twin.rig.planning.recipe.RAMP_S", 0.2)
     real = on_port(case, line.path)
     with pytest.raises(
         BadInput, match="nobody has said what the antisolvent and the precursor syringe holds"
@@ -428,7 +429,7 @@ def echo() -> Iterator[str]:
 
 
 def test_a_wrong_device_is_refused(case: Case, setpoint: Setpoint, echo: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("twin.rig.stopping.stop_all.__defaults__", (0.3,))
+    monkeypatch.setattr("twin.rig.operation.stopping.stop_all.__defaults__", (0.3,))
     monkeypatch.setattr("twin.rig.bench.open_port", partial(open_port, deadline_s=0.1))
     wrong = on_port(case, echo)
     fill(wrong)
@@ -457,7 +458,7 @@ def test_a_run_over_the_network(
     case: Case, setpoint: Setpoint, line: SimulatedLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A port server in front of the pumps, as `socket://`."""
-    monkeypatch.setattr("twin.rig.recipe.RAMP_S", 0.2)
+    monkeypatch.setattr("twin.rig.planning.recipe.RAMP_S", 0.2)
     server = socket.create_server(("127.0.0.1", 0))
     near = serial.Serial(line.path, timeout=0.02)
 

@@ -31,14 +31,14 @@ from twin.rig import (
     run,
     verify,
 )
-from twin.rig.alternation import HEADROOM, handovers
 from twin.rig.bench import simulated_pumps
-from twin.rig.disturbance import DEFAULTS, dead_ml, disturbance
-from twin.rig.limits import RESERVE, equipment
+from twin.rig.planning.alternation import HEADROOM, handovers
+from twin.rig.planning.disturbance import DEFAULTS, dead_ml, disturbance
+from twin.rig.planning.limits import RESERVE, equipment
+from twin.rig.planning.steps import PARTNER
 from twin.rig.simulated.faults import Fault
 from twin.rig.simulated.line import SimulatedLine
 from twin.rig.simulated.memory import MemoryLine
-from twin.rig.steps import PARTNER
 
 ADDRESSES = {"antisolvent": 0, "precursor": 1, PARTNER: 2}
 PAIR = ("antisolvent", PARTNER)
@@ -49,7 +49,7 @@ DEAD_ML = dead_ml(*(DEFAULTS[name][0] for name in ("backlash_ml", "compliance_ml
 @pytest.fixture(autouse=True)
 def disk(monkeypatch: pytest.MonkeyPatch) -> None:
     """No waiting for the disk."""
-    monkeypatch.setattr("twin.rig.journal.os.fsync", lambda handle: None)
+    monkeypatch.setattr("twin.rig.record.journal.os.fsync", lambda handle: None)
 
 
 @pytest.fixture
@@ -185,7 +185,7 @@ def test_in_real_time_the_steps_of_a_hand_over_come_in_time(
     case: Case, setpoint: Setpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a pseudo-terminal at 19200 baud, three pumps on one cable. A busy machine may be late; nothing adds up."""
-    monkeypatch.setattr("twin.rig.recipe.RAMP_S", 0.3)
+    monkeypatch.setattr("twin.rig.planning.recipe.RAMP_S", 0.3)
     with SimulatedLine(simulated_pumps(equipment(case)), Clock(1.0), baud=19200) as real:
         filled = {"antisolvent": 5.5, PARTNER: 50.0}
         result = run(case, setpoint, hold_s=5.0, filled_ml=filled, clock=real.clock, simulator=real)
@@ -242,7 +242,7 @@ def test_counters_are_set_back_on_the_way(
     case: Case, setpoint: Setpoint, line: MemoryLine, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Four digits resolve less and less of a volume that grows, so it is carried over."""
-    monkeypatch.setattr("twin.rig.drive.CLEAR_ABOVE_ML", 30.0)
+    monkeypatch.setattr("twin.rig.operation.drive.CLEAR_ABOVE_ML", 30.0)
     result = run(case, setpoint, hold_s=160.0, clock=clock, simulator=line)
     assert result.ok
     cleared = [message for message in line.heard if message == b"02CLDINF"]

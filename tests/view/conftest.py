@@ -15,7 +15,7 @@ from twin.campaign.record import SCHEMA, point_hash
 from twin.case import Case, Results, load
 from twin.junction import groups
 from twin.operating import OperatingPoint
-from twin.rig.journal import Journal
+from twin.rig.record.journal import Journal
 
 CASE = Path(__file__).parents[2] / "cases" / "liang2023"
 MESH = "0123456789ab"

@@ -10,7 +10,7 @@ import matplotlib.image
 import pytest
 
 from twin.errors import BadInput
-from twin.rig.journal import Journal
+from twin.rig.record.journal import Journal
 from twin.view.rigrun import RigRun, _draw, picture
 
 

@@ -22,7 +22,7 @@ from twin.process import (
     save_calibration,
     write_setpoint,
 )
-from twin.rig.limits import equipment
+from twin.rig.planning.limits import equipment
 from twin.surrogate import Surrogate, fit, load_surrogate, read_campaign, save_surrogate
 from twin.units import from_ml_per_h, to_ml_per_h
 

@@ -29,11 +29,11 @@ from twin.rig import (
     run,
     verify,
 )
-from twin.rig.checkout import checkout
-from twin.rig.detect import scan
-from twin.rig.limits import equipment
-from twin.rig.planning import SIMULATED
-from twin.rig.runlock import RunLock, latch_dead_run
+from twin.rig.commissioning.checkout import checkout
+from twin.rig.commissioning.detect import scan
+from twin.rig.operation.runlock import RunLock, latch_dead_run
+from twin.rig.planning.limits import equipment
+from twin.rig.planning.schedule import SIMULATED
 from twin.units import parse, to_ml
 
 _PUMPS = ("antisolvent", "antisolvent-2", "precursor")

@@ -7,17 +7,17 @@ both pumps whatever happens; `emergency_stop` stops them from elsewhere; `verify
 from twin.rig.clock import Clock
 from twin.rig.control import RunResult, check, run
 from twin.rig.dryrun import DryRun
-from twin.rig.emergency import emergency_stop
 from twin.rig.errors import NotStopped, PumpAlarm, RigError, RunStopped, Tripped
-from twin.rig.journal import JournalCheck, describe, latest, read, verify
-from twin.rig.latch import Latch, Latched
-from twin.rig.planning import Plan, plan
-from twin.rig.recipe import Program, load_recipe
-from twin.rig.replay import replay
-from twin.rig.runlock import rig_folder
-from twin.rig.session import Progress
-from twin.rig.setpoint import Setpoint, load_setpoint, summary
-from twin.rig.volumes import Volumes
+from twin.rig.operation.emergency import emergency_stop
+from twin.rig.operation.latch import Latch, Latched
+from twin.rig.operation.runlock import rig_folder
+from twin.rig.operation.session import Progress
+from twin.rig.operation.volumes import Volumes
+from twin.rig.planning.recipe import Program, load_recipe
+from twin.rig.planning.schedule import Plan, plan
+from twin.rig.planning.setpoint import Setpoint, load_setpoint, summary
+from twin.rig.record.journal import JournalCheck, describe, latest, read, verify
+from twin.rig.record.replay import replay
 
 __all__ = [
     "Clock",

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from twin.case.schema import Sensor as SensorEntry
 from twin.errors import BadInput
 from twin.rig.clock import Clock, VirtualClock
-from twin.rig.limits import Equipment
-from twin.rig.planning import SIMULATED
+from twin.rig.planning.limits import Equipment
+from twin.rig.planning.schedule import SIMULATED
 from twin.rig.port import Note, Port, open_port
 from twin.rig.pumps.drivers import baud_of, driver
 from twin.rig.pumps.protocol import Pump

@@ -19,24 +19,24 @@ from twin.rig.bench import clock_for, opened, simulated_sensors
 from twin.rig.clock import Clock
 from twin.rig.dryrun import DryRun, dry_run
 from twin.rig.errors import PumpAlarm, RigError, RunStopped
-from twin.rig.interlocks import ALWAYS, InsideHull, Measured, Rule, Snapshot, Within, first_broken
-from twin.rig.interrupts import Interrupts
-from twin.rig.journal import END, Journal
-from twin.rig.latch import Latch
-from twin.rig.ledger import REFILL, Balance
-from twin.rig.limits import ROLES, Equipment, equipment
-from twin.rig.planning import SIMULATED, Plan, plan
+from twin.rig.operation.interlocks import ALWAYS, InsideHull, Measured, Rule, Snapshot, Within, first_broken
+from twin.rig.operation.interrupts import Interrupts
+from twin.rig.operation.latch import Latch
+from twin.rig.operation.ledger import REFILL, Balance
+from twin.rig.operation.runlock import RunLock, latch_dead_run, rig_folder
+from twin.rig.operation.session import OnProgress, Session, all_agree
+from twin.rig.operation.stopping import words
+from twin.rig.operation.volumes import Volumes
+from twin.rig.operation.watchdog import Watchdog
+from twin.rig.planning.limits import ROLES, Equipment, equipment
+from twin.rig.planning.recipe import Program
+from twin.rig.planning.schedule import SIMULATED, Plan, plan
+from twin.rig.planning.setpoint import Setpoint
+from twin.rig.planning.steps import Step
 from twin.rig.pumps.protocol import Pump
-from twin.rig.recipe import Program
-from twin.rig.recorder import Recorder
-from twin.rig.runlock import RunLock, latch_dead_run, rig_folder
+from twin.rig.record.journal import END, Journal
+from twin.rig.record.recorder import Recorder
 from twin.rig.sensors import Board, Steadiness, Telemetry, periods_s, sensors
-from twin.rig.session import OnProgress, Session, all_agree
-from twin.rig.setpoint import Setpoint
-from twin.rig.steps import Step
-from twin.rig.stopping import words
-from twin.rig.volumes import Volumes
-from twin.rig.watchdog import Watchdog
 from twin.units import to_ml
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 
 class Live(Protocol):
-    """What a run does that is made up as it goes; `twin.rig.live` has one."""
+    """What a run does that is made up as it goes; `twin.rig.operation.live` has one."""
 
     def plan(self, case: Case, setpoint: Setpoint, filled_ml: Mapping[str, float]) -> Plan:
         """The most that the run may do."""

@@ -19,10 +19,10 @@ from twin.rig.bench import clock_for
 from twin.rig.clock import Clock
 from twin.rig.control import RunResult, run
 from twin.rig.errors import NotStopped, RigError, RunStopped
-from twin.rig.limits import ROLES, equipment
-from twin.rig.live import LiveProgram, Pending
-from twin.rig.recipe import RAMP_S
-from twin.rig.setpoint import Setpoint
+from twin.rig.operation.live import LiveProgram, Pending
+from twin.rig.planning.limits import ROLES, equipment
+from twin.rig.planning.recipe import RAMP_S
+from twin.rig.planning.setpoint import Setpoint
 
 if TYPE_CHECKING:
     from twin.rig.bench import Simulator

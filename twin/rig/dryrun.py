@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from twin.rig.bench import paper_pumps
 from twin.rig.clock import VirtualClock
-from twin.rig.interrupts import Interrupts
-from twin.rig.planning import Plan
-from twin.rig.recorder import Recorder
-from twin.rig.session import Session
+from twin.rig.operation.interrupts import Interrupts
+from twin.rig.operation.session import Session
+from twin.rig.planning.schedule import Plan
+from twin.rig.record.recorder import Recorder
 
 
 @dataclass(frozen=True)

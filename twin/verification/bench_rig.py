@@ -15,18 +15,18 @@ from twin.operating import OperatingPoint
 from twin.rig import Clock, Setpoint, read
 from twin.rig.bench import simulated_pumps
 from twin.rig.errors import PumpAlarm
-from twin.rig.interrupts import Interrupts
-from twin.rig.journal import Journal
-from twin.rig.limits import Equipment
-from twin.rig.planning import SIMULATED, Plan, Supply, steps_of
+from twin.rig.operation.interrupts import Interrupts
+from twin.rig.operation.session import GUARD_S, Session
+from twin.rig.operation.stopping import stop_all
+from twin.rig.planning.limits import Equipment
+from twin.rig.planning.recipe import Leg, Program
+from twin.rig.planning.schedule import SIMULATED, Plan, Supply, steps_of
 from twin.rig.port import open_port
 from twin.rig.pumps.catalogue import pump_model, syringe
 from twin.rig.pumps.drivers import baud_of, driver
 from twin.rig.pumps.protocol import Pump
-from twin.rig.recipe import Leg, Program
-from twin.rig.recorder import Recorder
-from twin.rig.session import GUARD_S, Session
-from twin.rig.stopping import stop_all
+from twin.rig.record.journal import Journal
+from twin.rig.record.recorder import Recorder
 from twin.units import from_ml_per_h
 
 STOPS = 20

@@ -13,7 +13,7 @@ from twin.errors import BadInput, TwinError
 from twin.estimate import Estimate
 from twin.files import digest
 from twin.process import ProcessModel, Row, parameter_table
-from twin.rig.limits import equipment
+from twin.rig.planning.limits import equipment
 from twin.surrogate import Surrogate
 from twin.units import to_celsius, to_ml_per_h
 from twin.view.content_field import Table, estimate_cell, table

@@ -19,7 +19,7 @@ KEPT = 100
 
 
 class Events(Protocol):
-    """Takes events, from several threads; `twin.rig.recorder.Recorder` is one."""
+    """Takes events, from several threads; `twin.rig.record.recorder.Recorder` is one."""
 
     def event(self, name: str, sync: bool = True, **fields: Any) -> None: ...  # noqa: D102
 

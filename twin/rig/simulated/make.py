@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from twin.rig.limits import Equipment
+from twin.rig.planning.limits import Equipment
 from twin.rig.simulated.bus import SimulatedPump
 from twin.rig.simulated.harvard import SimulatedHarvard
 from twin.rig.simulated.newera import SimulatedNewEra

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from twin.errors import TwinError
-from twin.rig.journal import Journal, stamp
+from twin.rig.record.journal import Journal, stamp
 
 
 class Recorder:

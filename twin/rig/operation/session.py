@@ -8,19 +8,19 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from twin.rig.alternation import planned_ml, refill_ml_h
 from twin.rig.clock import Clock
-from twin.rig.drive import Drive
 from twin.rig.errors import NotStopped, PumpAlarm, RunStopped
-from twin.rig.interlocks import Measured, Snapshot
-from twin.rig.interrupts import Interrupts
-from twin.rig.ledger import Balance
-from twin.rig.planning import Plan
+from twin.rig.operation.drive import Drive
+from twin.rig.operation.interlocks import Measured, Snapshot
+from twin.rig.operation.interrupts import Interrupts
+from twin.rig.operation.ledger import Balance
+from twin.rig.operation.stopping import Gate, caught, not_stopped, stop_all, stop_order, words
+from twin.rig.operation.volumes import Volumes
+from twin.rig.planning.alternation import planned_ml, refill_ml_h
+from twin.rig.planning.schedule import Plan
+from twin.rig.planning.steps import PARTNER, Step
 from twin.rig.pumps.protocol import Pump
-from twin.rig.recorder import Recorder
-from twin.rig.steps import PARTNER, Step
-from twin.rig.stopping import Gate, caught, not_stopped, stop_all, stop_order, words
-from twin.rig.volumes import Volumes
+from twin.rig.record.recorder import Recorder
 
 #: Wall time between two looks at a pump, s.
 POLL_S = 0.2

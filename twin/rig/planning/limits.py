@@ -10,8 +10,8 @@ from twin.case.schema import Case
 from twin.case.schema import Pump as PumpEntry
 from twin.errors import BadInput
 from twin.operating import OperatingPoint
+from twin.rig.planning.steps import PARTNER
 from twin.rig.pumps.catalogue import PumpModel, Syringe, pump_model, syringe
-from twin.rig.steps import PARTNER
 from twin.units import to_ml_per_h
 
 Found = TypeVar("Found")

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from twin.rig import hull
-from twin.rig.alternation import TAKE_UP_SHARE
-from twin.rig.ledger import Balance
+from twin.rig.operation.ledger import Balance
+from twin.rig.planning import hull
+from twin.rig.planning.alternation import TAKE_UP_SHARE
 
 #: A pump that runs must have answered within this wall time, s.
 PUMP_AGE_S = 1.5

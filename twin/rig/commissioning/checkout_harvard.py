@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from twin.rig.checkout import Visit
+from twin.rig.commissioning.checkout import Visit
 from twin.rig.errors import NoReply
 from twin.rig.pumps.catalogue import PUMP_MODELS
 from twin.rig.pumps.harvard_replies import (

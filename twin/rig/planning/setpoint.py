@@ -13,8 +13,8 @@ from twin.errors import BadInput
 from twin.estimate import Estimate
 from twin.files import digest, read_json
 from twin.operating import OperatingPoint
-from twin.rig import hull
-from twin.rig.limits import check_rates
+from twin.rig.planning import hull
+from twin.rig.planning.limits import check_rates
 from twin.units import to_ml_per_h
 
 MAX_AGE_DAYS = 7.0

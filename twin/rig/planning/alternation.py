@@ -17,9 +17,9 @@ from itertools import pairwise
 from typing import Any
 
 from twin.errors import BadInput
-from twin.rig.limits import RESERVE, Equipment
+from twin.rig.planning.limits import RESERVE, Equipment
+from twin.rig.planning.steps import PARTNER, Step
 from twin.rig.pumps.newera import format_number
-from twin.rig.steps import PARTNER, Step
 
 #: Rest between infusing and withdrawing, s: the valves close, and a stop is verified in a fraction of it.
 REST_S = 0.3

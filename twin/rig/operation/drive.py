@@ -8,11 +8,11 @@ from contextlib import suppress
 
 from twin.rig.clock import Clock
 from twin.rig.errors import PumpAlarm, RigError
-from twin.rig.interlocks import PumpView
-from twin.rig.ledger import Account, Balance
+from twin.rig.operation.interlocks import PumpView
+from twin.rig.operation.ledger import Account, Balance
+from twin.rig.operation.stopping import Gate
 from twin.rig.pumps.protocol import Direction, Dispensed, Pump, Span, Status
-from twin.rig.recorder import Recorder
-from twin.rig.stopping import Gate
+from twin.rig.record.recorder import Recorder
 
 #: A counter is set back at rest once it stands above this, mL, so that its four digits keep resolving 0.02 %.
 CLEAR_ABOVE_ML = 500.0

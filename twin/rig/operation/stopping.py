@@ -11,7 +11,7 @@ from twin.errors import TwinError
 from twin.rig.clock import Clock
 from twin.rig.errors import NotStopped, RunStopped
 from twin.rig.pumps.protocol import Pump
-from twin.rig.recorder import Recorder
+from twin.rig.record.recorder import Recorder
 
 #: Wall time in which every pump must be verified, s.
 DEADLINE_S = 5.0

@@ -12,10 +12,10 @@ from functools import partial
 
 from twin.rig.clock import Clock, Task
 from twin.rig.errors import RunStopped, Tripped
-from twin.rig.interlocks import Rule, Snapshot, first_broken
+from twin.rig.operation.interlocks import Rule, Snapshot, first_broken
+from twin.rig.operation.stopping import Gate, caught, stop_all, words
 from twin.rig.pumps.protocol import Pump
-from twin.rig.recorder import Recorder
-from twin.rig.stopping import Gate, caught, stop_all, words
+from twin.rig.record.recorder import Recorder
 
 PERIOD_S = 0.1
 

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from twin.errors import BadInput, TwinError
-from twin.rig.journal import END, JournalCheck, read, verify
 from twin.rig.pumps.newera_packets import DamagedPacket
-from twin.rig.transcript import PARSERS, Exchange
+from twin.rig.record.journal import END, JournalCheck, read, verify
+from twin.rig.record.transcript import PARSERS, Exchange
 
 #: What a pump may say before anything has moved: that it was switched on, or heard nothing since a run that died.
 HARMLESS = ("R", "T")

@@ -31,9 +31,9 @@ from twin.case.load import read_toml, validated
 from twin.case.schema import Case, Flow, Strict, Time, Volume
 from twin.errors import BadInput
 from twin.operating import OperatingPoint
-from twin.rig import hull
-from twin.rig.limits import check_rates
-from twin.rig.setpoint import Setpoint
+from twin.rig.planning import hull
+from twin.rig.planning.limits import check_rates
+from twin.rig.planning.setpoint import Setpoint
 from twin.units import to_ml, to_ml_per_h
 
 #: How long the first ramp takes where nobody says, s.

@@ -9,13 +9,13 @@ from typing import Any
 
 from twin.case.schema import Case
 from twin.errors import BadInput
-from twin.rig.alternation import alternate
-from twin.rig.disturbance import disturbance
-from twin.rig.limits import RESERVE, ROLES, Equipment, check_rates, equipment
+from twin.rig.planning.alternation import alternate
+from twin.rig.planning.disturbance import disturbance
+from twin.rig.planning.limits import RESERVE, ROLES, Equipment, check_rates, equipment
+from twin.rig.planning.recipe import Leg, Program, of_setpoint
+from twin.rig.planning.setpoint import Setpoint
+from twin.rig.planning.steps import PARTNER, Step, infused_ml
 from twin.rig.pumps.drivers import told_ml_h
-from twin.rig.recipe import Leg, Program, of_setpoint
-from twin.rig.setpoint import Setpoint
-from twin.rig.steps import PARTNER, Step, infused_ml
 from twin.units import to_celsius, to_ml_per_h
 
 #: How often a ramp sets new rates, s.

@@ -30,10 +30,10 @@ from itertools import pairwise, product
 import numpy as np
 
 from twin.errors import BadInput
-from twin.rig.alternation import Handover, handovers
-from twin.rig.limits import Equipment
+from twin.rig.planning.alternation import Handover, handovers
+from twin.rig.planning.limits import Equipment
+from twin.rig.planning.steps import PARTNER, Step
 from twin.rig.pumps.newera import format_number
-from twin.rig.steps import PARTNER, Step
 
 #: Default and label of each parameter.
 DEFAULTS = {

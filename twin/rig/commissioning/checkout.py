@@ -14,16 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from twin.errors import BadInput, TwinError
-from twin.rig.cassette import Recording
 from twin.rig.clock import Clock
+from twin.rig.commissioning.cassette import Recording
 from twin.rig.errors import NotStopped
-from twin.rig.interrupts import Interrupts
+from twin.rig.operation.interrupts import Interrupts
+from twin.rig.operation.stopping import caught, words
 from twin.rig.port import Device, Port, open_device
 from twin.rig.pumps.catalogue import Syringe
 from twin.rig.pumps.catalogue import syringe as named_syringe
 from twin.rig.pumps.drivers import baud_of, driver
 from twin.rig.pumps.protocol import Pump
-from twin.rig.stopping import caught, words
 
 Ask = Callable[[str], bool]
 Say = Callable[[str], None]
@@ -174,7 +174,7 @@ def checkout(
         BadInput: there is no such family, syringe or port, or the cassette is there already.
         NotStopped: the pump could not be verified as stopped.
     """
-    from twin.rig import checkout_harvard, checkout_newera
+    from twin.rig.commissioning import checkout_harvard, checkout_newera
 
     speed = baud or baud_of(family)
     script = {"newera": checkout_newera, "harvard": checkout_harvard}[family]

@@ -15,9 +15,9 @@ from twin.errors import BadInput
 from twin.rig import Latch, RigError, Setpoint, Volumes, read, run, verify
 from twin.rig.bench import simulated_pumps
 from twin.rig.clock import Task, VirtualClock
-from twin.rig.limits import equipment
-from twin.rig.recipe import Leg, Program
-from twin.rig.session import GUARD_S
+from twin.rig.operation.session import GUARD_S
+from twin.rig.planning.limits import equipment
+from twin.rig.planning.recipe import Leg, Program
 from twin.rig.simulated.faults import Fault
 from twin.rig.simulated.memory import MemoryLine
 

@@ -20,8 +20,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from twin.errors import BadInput
 from twin.files import explained, write_json
 from twin.rig.clock import Clock
-from twin.rig.journal import stamp, sync_folder
 from twin.rig.pumps.protocol import Dispensed
+from twin.rig.record.journal import stamp, sync_folder
 
 NAME, RUNNING = "volumes.json", "volumes-run.json"
 SCHEMA = 1
@@ -287,7 +287,7 @@ class Volumes:
                 or (
                     counted.infused_ml >= last.infused_ml - slack
                     and counted.withdrawn_ml >= last.withdrawn_ml - slack
-                    # A counter at zero of a pump that was told to move has lost its power, and its alarm to someone else.
+                    # At zero although the pump was told to move: it lost its power, and its alarm went to someone else.
                     and not (counted.infused_ml == counted.withdrawn_ml == 0.0 and last.rate_ml_h)
                 )
             )

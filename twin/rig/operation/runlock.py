@@ -14,8 +14,8 @@ from typing import Any
 from twin.case.schema import Case
 from twin.files import explained, folder
 from twin.rig.errors import RigError
-from twin.rig.journal import stamp
-from twin.rig.latch import Latch
+from twin.rig.operation.latch import Latch
+from twin.rig.record.journal import stamp
 
 NAME = "run.lock"
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from contextlib import suppress
 
-from twin.rig.checkout import Visit
+from twin.rig.commissioning.checkout import Visit
 from twin.rig.errors import NoReply
 from twin.rig.pumps.catalogue import PUMP_MODELS
 from twin.rig.pumps.newera_packets import Mode, Reply, encode, format_number, readable

@@ -1,7 +1,7 @@
 """labmcp-new-era in a process of its own: its simulator behind a pseudo-terminal, or its driver on a port.
 
-    python labmcp_host.py FOLDER simulator        says the path, then answers "state" on its input with a line of JSON
-    python labmcp_host.py FOLDER driver PORT      drives what is on the port, and says what it saw
+    rig_labmcp_host.py FOLDER simulator        says the path, then answers "state" on its input with a line of JSON
+    rig_labmcp_host.py FOLDER driver PORT      drives what is on the port, and says what it saw
 
 Its server needs a web framework; simulator, driver and transports do not, so they are loaded without it. All that is
 made up is the base class of its errors.

@@ -12,17 +12,17 @@ from collections.abc import Callable, Iterator, Mapping
 
 from twin.case.schema import Case
 from twin.errors import BadInput
-from twin.rig import hull
-from twin.rig.alternation import told_ml_h
 from twin.rig.clock import Clock
 from twin.rig.errors import RunStopped
-from twin.rig.limits import RESERVE, ROLES, Equipment, check_rates, equipment
-from twin.rig.planning import LOWEST_SHARE, RAMP_STEP_S, Plan, Supply
-from twin.rig.recipe import RAMP_S, Leg, Program
+from twin.rig.operation.session import Progress
+from twin.rig.planning import hull
+from twin.rig.planning.alternation import told_ml_h
+from twin.rig.planning.limits import RESERVE, ROLES, Equipment, check_rates, equipment
+from twin.rig.planning.recipe import RAMP_S, Leg, Program
+from twin.rig.planning.schedule import LOWEST_SHARE, RAMP_STEP_S, Plan, Supply
+from twin.rig.planning.setpoint import Setpoint
+from twin.rig.planning.steps import Step
 from twin.rig.sensors import Board
-from twin.rig.session import Progress
-from twin.rig.setpoint import Setpoint
-from twin.rig.steps import Step
 from twin.units import to_ml, to_ml_per_h
 
 #: Wall time of a step in which nothing changes, s: a new target, or the end, waits for so long at most.

@@ -19,16 +19,16 @@ from twin.case.schema import Case
 from twin.errors import TwinError
 from twin.rig.clock import Clock
 from twin.rig.errors import NotStopped, RigError
-from twin.rig.journal import END, Journal
-from twin.rig.latch import Latch
-from twin.rig.limits import Equipment, equipment
-from twin.rig.planning import SIMULATED
+from twin.rig.operation.latch import Latch
+from twin.rig.operation.runlock import holder, rig_folder
+from twin.rig.operation.stopping import caught, stop_all, stop_order, words
+from twin.rig.planning.limits import Equipment, equipment
+from twin.rig.planning.schedule import SIMULATED
 from twin.rig.port import Port, open_port
 from twin.rig.pumps.drivers import baud_of, driver
 from twin.rig.pumps.protocol import Pump
-from twin.rig.recorder import Recorder
-from twin.rig.runlock import holder, rig_folder
-from twin.rig.stopping import caught, stop_all, stop_order, words
+from twin.rig.record.journal import END, Journal
+from twin.rig.record.recorder import Recorder
 
 #: Wall time that a run has for its own stop before it is killed, s.
 STOP_S = 1.5

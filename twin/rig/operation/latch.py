@@ -18,7 +18,7 @@ from pathlib import Path
 from twin.errors import BadInput
 from twin.files import explained, folder
 from twin.rig.errors import RigError
-from twin.rig.journal import END, Journal, stamp, sync_folder
+from twin.rig.record.journal import END, Journal, stamp, sync_folder
 
 NAME = "latched"
 

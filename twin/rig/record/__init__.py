@@ -1,0 +1,1 @@
+"""The journal of a run, and its replay by other code."""
