@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from twin.case import Case
+from twin.case.schema import OwnPump, OwnSyringe
 from twin.errors import BadInput
 from twin.rig.planning.limits import equipment
 from twin.rig.pumps.catalogue import PUMP_MODELS, SYRINGES, Syringe, pump_model
@@ -92,3 +93,28 @@ def test_every_pump_has_a_driver_and_speeds_in_order() -> None:
     for model in PUMP_MODELS.values():
         assert baud_of(model.family) in (19200, 115200)
         assert 0 < model.min_cm_h < model.max_cm_h
+
+
+def test_a_case_may_bring_its_own_pump_and_syringe(case: Case) -> None:
+    """A data sheet gives the rates with one syringe; with any other they go with its area."""
+    own = {
+        "models": {
+            "NE-4000": OwnPump.model_validate(
+                {"family": "newera", "number": "4000", "diameter": "26.59 mm", "lowest": "50 uL/h",
+                 "highest": "4000 mL/h", "widest": "50 mm"}
+            )
+        },
+        "syringes": {
+            "ours": OwnSyringe.model_validate(
+                {"diameter": "13.295 mm", "volume": "20 mL", "material": "steel", "toluene_safe": True}
+            )
+        },
+    }  # fmt: skip
+    antisolvent = case.rig.antisolvent.model_copy(update={"model": "NE-4000", "syringe": "ours"})
+    rig = case.rig.model_copy(update={**own, "antisolvent": antisolvent})
+    pump = equipment(case.model_copy(update={"rig": rig}))["antisolvent"]
+    assert pump.range_ml_h == pytest.approx((0.1, 1000.0))  # a quarter of the area; below 0.1 four digits don't resolve
+    assert (pump.model.number, pump.syringe.volume_ml) == ("4000", pytest.approx(20.0))
+    narrow = own["models"]["NE-4000"].model_copy(update={"widest": 10e-3})
+    with pytest.raises(BadInput, match="too wide"):
+        equipment(case.model_copy(update={"rig": rig.model_copy(update={"models": {"NE-4000": narrow}})}))

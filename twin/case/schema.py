@@ -173,6 +173,26 @@ class Level(Strict):
         return self.model_copy(update=sizes)
 
 
+class OwnSyringe(Strict):
+    """A syringe that the catalogue does not have, as its maker describes it."""
+
+    diameter: Length = Field(description="inner diameter")
+    volume: Volume
+    material: str
+    toluene_safe: bool = Field(description="whether plunger and barrel stand toluene")
+
+
+class OwnPump(Strict):
+    """A pump model that the catalogue does not have: its data sheet gives rates with a syringe of one diameter."""
+
+    family: Literal["newera", "harvard"] = Field(description="which protocol it speaks")
+    number: str = Field(description='what its answer to VER or ver holds, e.g. "4000" or "PHD ULTRA"')
+    diameter: Length = Field(description="inner diameter of the syringe that the rates hold for")
+    lowest: Flow
+    highest: Flow
+    widest: Length = Field(description="inner diameter of the widest syringe that fits")
+
+
 class Partner(Strict):
     """A second pump, equal to the first, that takes turns with it: where it is."""
 
@@ -294,6 +314,8 @@ class Rig(Strict):
     precursor: Pump
     hold: Time = Field(description="how long a run holds the setpoint, s")
     sensors: dict[str, Sensor] = {}
+    syringes: dict[str, OwnSyringe] = Field({}, description="syringes of one's own, by name")
+    models: dict[str, OwnPump] = Field({}, description="pump models of one's own, by name")
     outlet_volume: Volume | None = Field(
         None, description="from the junction to the sensors; a reading after three residence times of it is steady"
     )

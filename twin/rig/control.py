@@ -223,7 +223,8 @@ class _Run:
                 raise watchdog.tripped from error
             raise
         except RigError as error:
-            self._latch(words(error))
+            if session.moved or isinstance(error, PumpAlarm):  # a wrong device on the port has hurt nobody
+                self._latch(words(error))
             raise
 
     def _rules(self) -> list[Rule]:

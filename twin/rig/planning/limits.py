@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
 from twin.case.schema import Case
 from twin.case.schema import Pump as PumpEntry
@@ -12,10 +13,10 @@ from twin.errors import BadInput
 from twin.operating import OperatingPoint
 from twin.rig.planning.steps import PARTNER
 from twin.rig.pumps.catalogue import PumpModel, Syringe, pump_model, syringe
-from twin.units import to_ml_per_h
+from twin.units import to_ml, to_ml_per_h, to_mm
 
 Found = TypeVar("Found")
-Wanted = TypeVar("Wanted")
+Asked = ParamSpec("Asked")
 
 #: In the order of starting; stopping goes the other way, so that the precursor never flows alone.
 ROLES = ("antisolvent", "precursor")
@@ -56,8 +57,8 @@ def equipment(case: Case) -> dict[str, Equipment]:
     mistakes: list[str] = []
     for role in ROLES:
         entry: PumpEntry = getattr(case.rig, role)
-        model = _noting(mistakes, role, pump_model, entry.model)
-        chosen = _noting(mistakes, role, syringe, entry.syringe)
+        model = _noting(mistakes, role, _model, case, entry.model)
+        chosen = _noting(mistakes, role, _syringe, case, entry.syringe)
         if chosen is not None and getattr(case.liquids, role) == "toluene" and not chosen.toluene_safe:
             mistakes.append(
                 f"  rig.{role}.syringe: toluene attacks {entry.syringe} ({chosen.material});"
@@ -77,6 +78,24 @@ def equipment(case: Case) -> dict[str, Equipment]:
     return found
 
 
+def _syringe(case: Case, name: str) -> Syringe:
+    """The syringe of that name: the case's own, else the catalogue's."""
+    own = case.rig.syringes.get(name)
+    if own is None:
+        return syringe(name)
+    return Syringe(name, to_mm(own.diameter), to_ml(own.volume), own.material, own.toluene_safe)
+
+
+def _model(case: Case, name: str) -> PumpModel:
+    """The pump model of that name: the case's own, else the catalogue's. Speed of the plunger = rate over area."""
+    own = case.rig.models.get(name)
+    if own is None:
+        return pump_model(name)
+    area_cm2 = math.pi / 4 * (0.1 * to_mm(own.diameter)) ** 2
+    low, high = (to_ml_per_h(rate) / area_cm2 for rate in (own.lowest, own.highest))
+    return PumpModel(name, own.number, own.family, low, high, to_mm(own.widest))
+
+
 def _add_partner(case: Case, found: dict[str, Equipment], mistakes: list[str]) -> None:
     """The second antisolvent pump, where the case has one: equal to the first, at another place."""
     if case.rig.precursor.partner is not None:
@@ -86,10 +105,12 @@ def _add_partner(case: Case, found: dict[str, Equipment], mistakes: list[str]) -
         found[PARTNER] = replace(first, role=PARTNER, port=partner.port or first.port, address=partner.address)
 
 
-def _noting(mistakes: list[str], role: str, find: Callable[[Wanted], Found], wanted: Wanted) -> Found | None:
+def _noting(
+    mistakes: list[str], role: str, find: Callable[Asked, Found], *asked: Asked.args, **named: Asked.kwargs
+) -> Found | None:
     """What `find` finds; None, and one more mistake, where it can't."""
     try:
-        return find(wanted)
+        return find(*asked, **named)
     except BadInput as error:
         mistakes.append(f"  rig.{role}: {error.message}; {error.remedy}")
         return None

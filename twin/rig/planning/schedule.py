@@ -9,7 +9,7 @@ from typing import Any
 
 from twin.case.schema import Case
 from twin.errors import BadInput
-from twin.rig.planning.alternation import alternate
+from twin.rig.planning.alternation import alternate, handovers
 from twin.rig.planning.disturbance import disturbance
 from twin.rig.planning.limits import RESERVE, ROLES, Equipment, check_rates, equipment
 from twin.rig.planning.recipe import Leg, Program, of_setpoint
@@ -190,8 +190,8 @@ def plan(
     short = [role for role in ROLES if infused_ml(steps, role) > _usable(everything, filled, role)]
     if short == ["antisolvent"] and PARTNER in everything:
         pumps = everything
-        steps = _in_turns(program, steps, pumps, filled)
-        notes += ["the two antisolvent pumps take turns, and refill by themselves", *disturbance(steps, pumps).lines()]
+        steps, words = _in_turns(program, steps, pumps, filled)
+        notes += words
     elif short:
         program = _shortened(program, pumps, filled, short, shorten)
         notes.append(
@@ -239,14 +239,25 @@ def _prime(program: Program, pumps: Mapping[str, Equipment]) -> list[Step]:
 
 def _in_turns(
     program: Program, steps: Sequence[Step], pumps: Mapping[str, Equipment], filled: Mapping[str, float]
-) -> list[Step]:
-    """The schedule for two antisolvent pumps that take turns; the line of the second one is primed before all else."""
-    volume, rate = program.prime_ml.get("antisolvent", 0.0), next(iter(steps)).rates_ml_h["antisolvent"]
-    first = [Step("prime", 0.0, volume / rate * 3600, {PARTNER: rate})] if volume else []
+) -> tuple[list[Step], list[str]]:
+    """The schedule for two antisolvent pumps that take turns, and what it does to the flow, in words.
+
+    The fuller one begins. The line of the other one is primed before all else.
+    """
+    lead, partner = sorted(("antisolvent", PARTNER), key=lambda name: -filled[name])
+    whole = [replace(step, rates_ml_h=_renamed(step.rates_ml_h, lead)) for step in steps]
+    volume, rate = program.prime_ml.get("antisolvent", 0.0), whole[0].rates_ml_h[lead]
+    first = [Step("prime", 0.0, volume / rate * 3600, {partner: rate})] if volume else []
     later = first[-1].end_s if first else 0.0
-    left = {**filled, PARTNER: filled[PARTNER] - volume}
-    turns = alternate(steps, pumps, left)
-    return [*first, *(replace(step, start_s=step.start_s + later, end_s=step.end_s + later) for step in turns)]
+    turns = alternate(whole, pumps, {**filled, partner: filled[partner] - volume}, lead=lead, partner=partner)
+    effect = disturbance(turns, pumps, lead=lead, partner=partner).lines() if handovers(turns, lead, partner) else []
+    words = ["the two antisolvent pumps take turns, and refill by themselves", *effect]
+    return [*first, *(replace(step, start_s=step.start_s + later, end_s=step.end_s + later) for step in turns)], words
+
+
+def _renamed(rates_ml_h: Mapping[str, float], lead: str) -> dict[str, float]:
+    """The rates with the whole antisolvent flow on the pump that begins."""
+    return {lead if name == "antisolvent" else name: rate for name, rate in rates_ml_h.items()}
 
 
 def _leg(leg: Leg, here: Mapping[str, float], pumps: Mapping[str, Equipment], begin_s: float) -> list[Step]:
