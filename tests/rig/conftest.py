@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,9 @@ from twin.case import Case, load
 from twin.files import digest
 from twin.rig import Setpoint, load_setpoint
 from twin.rig.bench import simulated_pumps
-from twin.rig.clock import VirtualClock
+from twin.rig.clock import Clock, VirtualClock
 from twin.rig.planning.limits import equipment
+from twin.rig.simulated.line import SimulatedLine
 from twin.rig.simulated.memory import MemoryLine
 from twin.units import from_ml_per_h
 
@@ -83,3 +84,10 @@ def clock() -> VirtualClock:
 def line(case: Case, clock: VirtualClock) -> MemoryLine:
     """Both pumps of the case in a chain, just switched on."""
     return MemoryLine(simulated_pumps(equipment(case)), clock)
+
+
+@pytest.fixture
+def line_in_real_time(case: Case) -> Iterator[str]:
+    """The path of both pumps of the case on a pseudo-terminal."""
+    with SimulatedLine(simulated_pumps(equipment(case)), Clock()) as line:
+        yield line.path

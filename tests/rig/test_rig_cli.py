@@ -95,5 +95,5 @@ def test_stopping_a_simulated_rig_latches_nothing(
     twin: Callable[..., tuple[int, dict[str, Any]]], rig: Path
 ) -> None:
     code, said = twin("stop")
-    assert code == 0 and "no run of liang2023 is under way" in said["said"]
+    assert code == 0 and "no run of this rig is under way" in said["said"]
     assert Latch(rig).reason() is None

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -36,7 +38,7 @@ from twin.rig import (
 )
 from twin.rig.operation.interrupts import Interrupts
 from twin.rig.operation.session import GUARD_S, Session
-from twin.rig.planning.limits import ROLES
+from twin.rig.planning.limits import ROLES, Place
 from twin.rig.port import Port
 from twin.rig.record.journal import Journal
 from twin.rig.simulated.faults import Fault
@@ -516,9 +518,14 @@ def test_the_volumes_of_a_pump_that_is_gone_from_the_case_are_asked_for(
         run(case, setpoint, clock=clock, simulator=line)
 
 
+def noted(port: str) -> str:
+    """What a run leaves in its lock: its process, and where its pump is."""
+    return json.dumps({"pid": 7, "pumps": [asdict(Place("precursor", "a pump", "newera", port, 19200, 0))]})
+
+
 @pytest.mark.parametrize(
     ("noted", "latches"),
-    [('{"pid": 7, "ports": ["/dev/x"]}', True), ('{"pid": 7, "ports": ["simulated"]}', False), ("half a li", True)],
+    [(noted("/dev/x"), True), (noted("simulated"), False), ('{"pid": 7}', True), ("half a li", True)],
 )
 def test_a_run_that_died_on_a_real_port_latches_whatever_comes_next(
     case: Case, setpoint: Setpoint, line: MemoryLine, clock: Clock, noted: str, latches: bool

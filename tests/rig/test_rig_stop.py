@@ -40,7 +40,7 @@ from twin.rig import (
 from twin.rig.bench import simulated_pumps
 from twin.rig.errors import NotStopped
 from twin.rig.operation.emergency import STOP_S, _ended
-from twin.rig.operation.runlock import NAME, holder
+from twin.rig.operation.runlock import NAME, holder, noted_places
 from twin.rig.operation.session import GUARD_S
 from twin.rig.planning.limits import equipment
 from twin.rig.port import open_port
@@ -174,7 +174,7 @@ def test_emergency_stop_ends_another_process_and_verifies_the_pumps(
     with child(wired, propose, level=level) as process:
         lock = holder(rig_folder(wired))
         assert lock is not None
-        assert (lock["pid"], lock["ports"]) == (process.pid, [line.path])
+        assert (lock["pid"], {place.port for place in noted_places(lock)}) == (process.pid, {line.path})
         before = len(line.heard)
         began = time.monotonic()
         said = emergency_stop(wired)
@@ -271,7 +271,7 @@ def test_the_pumps_of_a_process_that_was_killed_stop_by_themselves(
     result = run(wired, setpoint, hold_s=0.5)
     assert result.ok
     counted = {e["role"]: e["left_ml"] for e in read(result.journal) if e["event"] == "reconciled"}
-    assert list(counted) == list(SYRINGES)
+    assert sorted(counted) == sorted(SYRINGES)
     for role, left_ml in counted.items():
         assert left_ml == pytest.approx(true_ml[role], rel=0.005)
         assert 50.0 - left_ml == pytest.approx(50.0 - true_ml[role], rel=0.005, abs=0.011)
@@ -327,7 +327,7 @@ def test_emergency_stop_speaks_as_fast_as_the_case_says(
 
 def test_emergency_stop_of_a_simulated_rig_says_that_there_is_nothing(case: Case) -> None:
     said = "\n".join(emergency_stop(case))
-    assert "no run of liang2023 is under way" in said
+    assert "no run of this rig is under way" in said
     assert "simulated, so there is no port to open" in said
 
 
@@ -345,8 +345,8 @@ def test_a_lock_of_nobody_is_no_lock(tmp_path: Path) -> None:
     (tmp_path / NAME).write_text(json.dumps({"pid": 1}))
     assert holder(tmp_path) is None
     said: list[str] = []
-    assert _ended(tmp_path, said, "liang2023") is None
-    assert said == ["no run of liang2023 is under way"]
+    assert _ended(tmp_path, said) is None
+    assert said == ["no run of this rig is under way"]
 
 
 def test_a_port_that_is_not_there_is_refused(case: Case, setpoint: Setpoint) -> None:

@@ -206,7 +206,7 @@ class Pump(Strict):
     model: str
     syringe: str
     address: int = Field(0, ge=0, le=99)
-    port: str = "simulated"
+    port: str = Field("simulated", min_length=1)
     baud: PositiveInt | None = Field(None, description="bits a second; those of the pump's family, where left out")
     partner: Partner | None = None
 

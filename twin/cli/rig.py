@@ -11,12 +11,14 @@ from typing import Any
 from twin.case import Case, Results
 from twin.cli.common import add_verb, opened
 from twin.cli.console import Reporter
-from twin.errors import BadInput
+from twin.errors import BadInput, TwinError
 from twin.rig import (
     Latch,
     Program,
     Progress,
     RunResult,
+    RunStopped,
+    Setpoint,
     Volumes,
     check,
     describe,
@@ -31,9 +33,9 @@ from twin.rig import (
 )
 from twin.rig.commissioning.checkout import checkout
 from twin.rig.commissioning.detect import scan
-from twin.rig.operation.runlock import RunLock, latch_dead_run
-from twin.rig.planning.limits import equipment
-from twin.rig.planning.schedule import SIMULATED
+from twin.rig.operation.emergency import stop_places
+from twin.rig.operation.runlock import RunLock, holder
+from twin.rig.planning.limits import SIMULATED, equipment
 from twin.units import parse, to_ml
 
 _PUMPS = ("antisolvent", "antisolvent-2", "precursor")
@@ -106,7 +108,7 @@ def check_verb(arguments: argparse.Namespace, reporter: Reporter) -> Any:
     """`twin rig check`."""
     case, _, results = opened(arguments)
     setpoint = load_setpoint(arguments.setpoint or results.setpoint, case)
-    program = None if arguments.recipe is None else load_recipe(arguments.recipe, case, setpoint)
+    program = _program(case, setpoint, arguments.recipe, _hold(arguments))
     dry = check(case, setpoint, folder=results.rig, program=program, hold_s=_hold(arguments), shorten=arguments.shorten)
     for line in dry.lines():
         reporter.say(line)
@@ -141,24 +143,44 @@ def run_rig(
 ) -> RunResult:
     """Runs a setpoint, or a recipe that rests on it, with progress."""
     setpoint = load_setpoint(path, case)
-    program: Program | None = None if recipe is None else load_recipe(recipe, case, setpoint)
+    program = _program(case, setpoint, recipe, hold_s)
     with reporter.progress(f"rig run of {setpoint.point.name}") as bar:
 
         def show(progress: Progress) -> None:
             rates = " + ".join(f"{rate:.4g}" for rate in progress.rates_ml_h.values())
             bar.at(progress.fraction, f"{progress.kind}, {rates} mL/h")
 
-        done = run(
-            case, setpoint, program=program, hold_s=hold_s, shorten=shorten, folder=results.rig, on_progress=show
-        )
+        try:
+            done = run(
+                case, setpoint, program=program, hold_s=hold_s, shorten=shorten, folder=results.rig, on_progress=show
+            )
+        except KeyboardInterrupt as stopped:
+            raise _stopped(stopped, "Ctrl-C") from None
+        except RunStopped as stopped:
+            raise _stopped(stopped, stopped.message) from None
+        except TwinError as error:
+            error.message = "\n  ".join([error.message, *getattr(error, "__notes__", [])])
+            raise
         bar.at(1.0, "every pump verified stopped")
     return done
 
 
+def _stopped(error: BaseException, by: str) -> RunStopped:
+    words = "\n  ".join([f"{by}: every pump was verified stopped", *getattr(error, "__notes__", [])])
+    return RunStopped(words, "nothing goes on by itself: the same command begins anew")
+
+
 def stop_verb(arguments: argparse.Namespace, reporter: Reporter) -> Any:
     """`twin rig stop`."""
-    case, _, results = opened(arguments)
-    said = emergency_stop(case, folder=results.rig)
+    try:
+        case, _, results = opened(arguments)
+    except BadInput as error:  # what the run itself has noted is enough to stop it
+        where = (arguments.output / arguments.case.name if arguments.output else arguments.case / "results") / "rig"
+        if holder(where) is None:
+            raise
+        said = [*stop_places([], where), f"the case can't be read: {error.message}"]
+    else:
+        said = emergency_stop(case, folder=results.rig)
     for line in said:
         reporter.say(line)
     return {"said": said}
@@ -193,7 +215,7 @@ def log_verb(arguments: argparse.Namespace, reporter: Reporter) -> Any:
         picture(path, arguments.plot)
         reporter.say(f"picture: {arguments.plot}")
         answer["picture"] = arguments.plot
-    return answer, 0 if found.intact else 1
+    return answer, 0 if found.intact and again.ok else 1
 
 
 def refill_verb(arguments: argparse.Namespace, reporter: Reporter) -> Any:
@@ -219,10 +241,8 @@ def refill_verb(arguments: argparse.Namespace, reporter: Reporter) -> Any:
 def acknowledge_verb(arguments: argparse.Namespace, reporter: Reporter) -> Any:
     """`twin rig acknowledge`."""
     _, _, results = opened(arguments)
-    with RunLock(results.rig, []) as lock:
-        latch = Latch(results.rig)
-        latch_dead_run(lock, latch)
-        reasons = latch.acknowledge(arguments.by, arguments.note)
+    with RunLock(results.rig, []):
+        reasons = Latch(results.rig).acknowledge(arguments.by, arguments.note)
     for reason in reasons:
         reporter.say(f"acknowledged: {reason}")
     if not reasons:
@@ -252,7 +272,17 @@ def checkout_verb(arguments: argparse.Namespace, reporter: Reporter) -> Any:
     if not sys.stdin.isatty():
         raise BadInput("a check-out asks before anything moves, and nobody is there to answer", "run it in a terminal")
     pump = pumps[arguments.pump]
-    with RunLock(results.rig, [pump.port]):
+    with RunLock(results.rig, [pump.place]):
+        Latch(results.rig).check()
+        volumes = Volumes.open(results.rig)
+        if volumes.unsettled:
+            raise BadInput(
+                "a run has left its volumes unsettled, and a check-out would clear the counters that tell them",
+                "run the rig once, or say what the syringes hold: `twin rig refill CASE`",
+            )
+        if volumes.left(arguments.pump) is not None:  # it moves, and nobody books what
+            size = pump.syringe.volume_ml
+            volumes.refill(arguments.pump, pump.syringe.name, size, by="checkout", left_ml=0.0, uncertain_ml=size)
         done = checkout(
             pump.port,
             pump.model.family,
@@ -266,6 +296,14 @@ def checkout_verb(arguments: argparse.Namespace, reporter: Reporter) -> Any:
     for line in done.lines():
         reporter.say(line)
     return done.as_dict(), 0 if done.ok else 1
+
+
+def _program(case: Case, setpoint: Setpoint, recipe: Path | None, hold_s: float | None) -> Program | None:
+    if recipe is None:
+        return None
+    if hold_s is not None:
+        raise BadInput("a recipe says itself how long it holds", "leave --hold out, or the recipe")
+    return load_recipe(recipe, case, setpoint)
 
 
 def _hold(arguments: argparse.Namespace) -> float | None:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -18,14 +19,15 @@ from twin.errors import BadInput, TwinError
 from twin.rig.bench import clock_for, opened, simulated_sensors
 from twin.rig.clock import Clock
 from twin.rig.dryrun import DryRun, dry_run
-from twin.rig.errors import PumpAlarm, RigError, RunStopped
+from twin.rig.errors import NotStopped, PumpAlarm, RigError, RunStopped
+from twin.rig.operation.drive import HARMLESS
 from twin.rig.operation.interlocks import ALWAYS, InsideHull, Measured, Rule, Snapshot, Within, first_broken
 from twin.rig.operation.interrupts import Interrupts
 from twin.rig.operation.latch import Latch
 from twin.rig.operation.ledger import REFILL, Balance
-from twin.rig.operation.runlock import RunLock, latch_dead_run, rig_folder
+from twin.rig.operation.runlock import RunLock, rig_folder
 from twin.rig.operation.session import OnProgress, Session, all_agree
-from twin.rig.operation.stopping import words
+from twin.rig.operation.stopping import caught, words
 from twin.rig.operation.volumes import Volumes
 from twin.rig.operation.watchdog import Watchdog
 from twin.rig.planning.limits import ROLES, Equipment, equipment
@@ -135,10 +137,8 @@ def run(
     where = rig_folder(case, folder)
     began = time.monotonic()
     with ExitStack() as stack:
-        lock = stack.enter_context(RunLock(where, sorted({pump.port for pump in pumps.values()})))
+        stack.enter_context(RunLock(where, [pump.place for pump in pumps.values()]))
         latch = Latch(where)
-        if lock.died is not None and lock.died.get("ports") != [SIMULATED]:  # simulated pumps died with it
-            latch_dead_run(lock, latch)
         latch.check()
         recorder = Recorder(None, clock.now)
         recorder.hold_back()
@@ -146,8 +146,12 @@ def run(
         volumes = Volumes.open(where, clock)
         if simulator is not None:
             _know(volumes, pumps)
-        _reconcile(volumes, drivers, recorder)
-        filled = _filled(pumps, volumes, filled_ml)
+        try:
+            _reconcile(volumes, drivers, recorder)
+        except RigError as error:
+            _latched(latch, error, None)
+            raise
+        filled = _filled(pumps, volumes, filled_ml, simulator is not None)
         if live is not None:
             made = live.plan(case, setpoint, filled)
         else:
@@ -218,14 +222,22 @@ class _Run:
                 self._check_sensors()
                 with watchdog:
                     session.run(interrupts)
-        except RunStopped as error:
+        except NotStopped as error:
+            _latched(self.latch, error, self.journal)
+            raise
+        except BaseException as error:
             if watchdog.tripped is not None:
+                _latched(self.latch, watchdog.tripped, self.journal)
                 raise watchdog.tripped from error
+            # A wrong device on the port has hurt nobody, and what the operator ends needs no acknowledgement.
+            by_operator = isinstance(error, RunStopped)
+            harmless = not (session.moved or isinstance(error, PumpAlarm))
+            if isinstance(error, RigError) and not by_operator and not harmless:
+                _latched(self.latch, error, self.journal)
             raise
-        except RigError as error:
-            if session.moved or isinstance(error, PumpAlarm):  # a wrong device on the port has hurt nobody
-                self._latch(words(error))
-            raise
+        if watchdog.tripped is not None:  # in its last moment
+            _latched(self.latch, watchdog.tripped, self.journal)
+            raise watchdog.tripped
 
     def _rules(self) -> list[Rule]:
         return [*ALWAYS, InsideHull(self.plan.hull_ml_h), *self._bands()]
@@ -274,6 +286,13 @@ class _Run:
         self.latch.set(reason, "run", self.journal)
 
 
+def _latched(latch: Latch, error: RigError, journal: Path | None) -> None:
+    """Latches the rig; where that can't be written, the error at hand is still the one to hear of."""
+    problem = caught(partial(latch.set, error.message, "run", journal))
+    if problem is not None:
+        error.message += f"\n  and the rig could not be latched: {words(problem)}"
+
+
 def _know(volumes: Volumes, pumps: Mapping[str, Equipment]) -> None:
     """Simulated pumps that somebody made are full until the ledger says otherwise."""
     for name, pump in pumps.items():
@@ -286,7 +305,7 @@ def _reconcile(volumes: Volumes, drivers: Mapping[str, Pump], recorder: Recorder
 
     One that still moves is stopped first, or it would go on after it was asked.
     """
-    for name in volumes.unsettled:
+    for name in sorted(volumes.unsettled, key=lambda name: name != "precursor"):
         if name not in drivers:
             raise BadInput(
                 f"the volumes of the {name} syringe are not settled, and this case has no such pump",
@@ -297,6 +316,8 @@ def _reconcile(volumes: Volumes, drivers: Mapping[str, Pump], recorder: Recorder
             pump.identify()
             counted = pump.dispensed()
         except PumpAlarm as alarm:  # after a power cut the counter is gone, after a silence it is not
+            if alarm.code not in HARMLESS:
+                raise
             pump.acknowledge()
             recorder.event("acknowledged", role=name, alarm=alarm.code)
             counted = None if alarm.code == "R" else pump.dispensed()
@@ -309,19 +330,24 @@ def _reconcile(volumes: Volumes, drivers: Mapping[str, Pump], recorder: Recorder
 
 
 def _filled(
-    pumps: Mapping[str, Equipment], volumes: Volumes, given: Mapping[str, float] | None, strict: bool = True
+    pumps: Mapping[str, Equipment],
+    volumes: Volumes,
+    given: Mapping[str, float] | None,
+    kept: bool = False,
+    strict: bool = True,
 ) -> dict[str, float]:
-    """What the syringes hold for certain: as given, else by the ledger; simulated ones are full."""
+    """What the syringes hold for certain: as given, else by the ledger; simulated ones are full, unless kept."""
     filled = dict(given or {})
     unknown = []
     for name, pump in pumps.items():
-        if name in filled:
+        if name in filled or (pump.port == SIMULATED and not kept):
             continue
         left = volumes.available_ml(name, pump.syringe.name)
         if left is not None:
             filled[name] = left
-        elif pump.port != SIMULATED:
+        else:
             unknown.append(name)
+    unknown += [name for name, volume in filled.items() if volume <= 0]
     if unknown and strict:
         raise BadInput(
             f"nobody has said what the {' and the '.join(unknown)} syringe holds",

@@ -220,7 +220,7 @@ def _refusal(url: str, error: OSError) -> TwinError:
     if number in (errno.ENOENT, errno.ENODEV, errno.ENXIO):
         present = ", ".join(sorted(entry.device for entry in list_ports.comports())) or "none"
         return BadInput(f"there is no port {url}", f"plug it in, or name another one in case.toml; present: {present}")
-    if number in (errno.EACCES, errno.EPERM):
+    if number in (errno.EACCES, errno.EPERM, errno.EROFS):
         return BadInput(
             f"no permission to open {url}", "add yourself to the group that owns it (on Linux often dialout)"
         )

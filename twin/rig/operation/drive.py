@@ -56,6 +56,8 @@ class Drive:
         self.may_move = False
         #: Whether `settle` has asked it what it counted, after it stood.
         self.settled = False
+        #: How long the pump runs on unheard, s; None where it has no timer.
+        self.guard_s: float | None = None
         #: Wall time of the last look, s.
         self.seen_s = -math.inf
         self.counted = Dispensed(0.0, 0.0, 0.0, Status.STOPPED)
@@ -97,6 +99,7 @@ class Drive:
             )
         self.pump.prepare(diameter_mm, fine)
         guard = self.pump.guard(guard_s)
+        self.guard_s = guard
         limited = guard is None and needed_ml is not None and self.pump.limit(needed_ml)
         self._preset(first_ml_h)
         self.seen_s = self._clock.wall()
@@ -110,12 +113,15 @@ class Drive:
             self.rest()
         if not rate_ml_h:
             return
+        if not self.told_ml_h:
+            # On record before it moves, lest the process dies right after; before the gate, lest the disk hangs in it.
+            self._recorder.event("start", sync=False, role=self.name, rate_ml_h=rate_ml_h)
+            self._report(rate_ml_h)
         with self._gate.passing():
             self._preset(rate_ml_h)
-            if not self.told_ml_h:
-                self._recorder.event("start", sync=False, role=self.name, rate_ml_h=rate_ml_h)
+        if not self.told_ml_h:
+            with self._gate.passing():  # asked anew: what was told above may have taken its time
                 self.may_move = True
-                self._report(rate_ml_h)  # on record before it moves, lest the process dies right after
                 self.pump.start()
         self.told_ml_h = rate_ml_h
         self._book()
@@ -151,7 +157,7 @@ class Drive:
         before = self._clock.now()
         seen = self._asked() or self._reckoned()
         self._count(seen, Span(before, self._clock.now()))
-        self.settled = True
+        self.settled = not seen.status.moving
         balances = [self.balance] if self.balance else []
         if self.counted.withdrawn_ml or self._account.withdrawn_ml(before):
             balances.append(self._account.refill(self.counted, before))

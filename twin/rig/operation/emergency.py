@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,13 +19,13 @@ from twin.case.schema import Case
 from twin.errors import TwinError
 from twin.rig.clock import Clock
 from twin.rig.errors import NotStopped, RigError
+from twin.rig.operation.interrupts import Interrupts
 from twin.rig.operation.latch import Latch
-from twin.rig.operation.runlock import holder, rig_folder
+from twin.rig.operation.runlock import holder, noted_places, rig_folder
 from twin.rig.operation.stopping import caught, stop_all, stop_order, words
-from twin.rig.planning.limits import Equipment, equipment
-from twin.rig.planning.schedule import SIMULATED
+from twin.rig.planning.limits import SIMULATED, Place, places
 from twin.rig.port import Port, open_port
-from twin.rig.pumps.drivers import baud_of, driver
+from twin.rig.pumps.drivers import driver
 from twin.rig.pumps.protocol import Pump
 from twin.rig.record.journal import END, Journal
 from twin.rig.record.recorder import Recorder
@@ -46,31 +46,38 @@ class _Rig:
 
 
 def emergency_stop(case: Case, *, folder: Path | None = None) -> list[str]:
-    """Stops the rig of a case, whoever started it, and says in words what was done. The rig is latched.
+    """Stops the rig of a case, whoever started it, and says in words what was done. A rig of real pumps is latched.
 
     Raises:
         NotStopped: a pump could not be verified, or its port could not be opened.
         RigError: another run could not be ended.
     """
-    where = rig_folder(case, folder)
+    return stop_places(places(case), rig_folder(case, folder))
+
+
+def stop_places(known: Sequence[Place], where: Path) -> list[str]:
+    """The same for pumps at given places, and for those of the run that holds the folder: a case may have changed."""
     clock = Clock()
     recorder = Recorder(None, clock.now)
     recorder.hold_back()
     said: list[str] = []
-    with ExitStack() as stack:
-        rig = _opened(equipment(case), clock, recorder, stack)
+    everything = list(dict.fromkeys([*noted_places(holder(where) or {"pumps": []}), *known]))
+    real = [place for place in everything if place.port not in (SIMULATED, "?")]
+    with ExitStack() as stack, Interrupts() as interrupts:
+        interrupts.shield()  # a second Ctrl-C does not end the stop
+        rig = _opened(real, clock, recorder, stack)
         for name in stop_order(rig.pumps):
             caught(rig.pumps[name].request_stop)
-        unended = _ended(where, said, case.name)
+        unended = _ended(where, said)
         problems = stop_all(rig.pumps, clock, recorder)
         said += [f"{rig.names[name]}: verified stopped" for name in rig.pumps if name not in problems]
-    simulated = [name for name, pump in equipment(case).items() if pump.port == SIMULATED]
+    bad = {**{name: words(error) for name, error in rig.failed.items()}, **{n: words(e) for n, e in problems.items()}}
+    simulated = [place.role for place in everything if place.port == SIMULATED]
     if simulated:
         names = " and the ".join(simulated)
         said.append(f"the {names} pump: simulated, so there is no port to open; simulated pumps end with their run")
     if rig.names or unended:
-        _write(where, recorder, said, problems)
-    bad = {**{name: words(error) for name, error in rig.failed.items()}, **{n: words(e) for n, e in problems.items()}}
+        _write(where, recorder, said, bad, unended)
     if bad:
         reasons = "; ".join([*bad.values(), *([unended.message] if unended else []), *said])
         raise NotStopped([rig.names[name] for name in bad], reasons)
@@ -80,30 +87,28 @@ def emergency_stop(case: Case, *, folder: Path | None = None) -> list[str]:
     return said
 
 
-def _opened(everything: dict[str, Equipment], clock: Clock, recorder: Recorder, stack: ExitStack) -> _Rig:
+def _opened(real: Sequence[Place], clock: Clock, recorder: Recorder, stack: ExitStack) -> _Rig:
     """Every real pump that can be reached; what can't is noted, and keeps nobody from the others."""
     rig = _Rig()
     ports: dict[str, Port] = {}
-    for name, pump in everything.items():
-        if pump.port == SIMULATED:
-            continue
-        rig.names[name] = pump.name
+    for place in real:
+        name = place.role if place.role not in rig.names else f"{place.role} at {place.address} on {place.port}"
+        rig.names[name] = place.label
         try:
-            if pump.port not in ports:
-                baud = pump.baud or baud_of(pump.model.family)
-                ports[pump.port] = open_port(pump.port, baud, recorder.note, clock=clock, exclusive=False)
-                stack.callback(ports[pump.port].close)
-            rig.pumps[name] = driver(pump.model.family, ports[pump.port], pump.address, pump.name, clock=clock)
+            if place.port not in ports:
+                ports[place.port] = open_port(place.port, place.baud, recorder.note, clock=clock, exclusive=False)
+                stack.callback(ports[place.port].close)
+            rig.pumps[name] = driver(place.family, ports[place.port], place.address, place.label, clock=clock)
         except TwinError as error:
             rig.failed[name] = error
     return rig
 
 
-def _ended(where: Path, said: list[str], case: str) -> RigError | None:
+def _ended(where: Path, said: list[str]) -> RigError | None:
     """Ends the run that holds the rig, one way or the other; returns what kept it from ending."""
     other = holder(where)
     if other is None:
-        said.append(f"no run of {case} is under way")
+        said.append("no run of this rig is under way")
         return None
     pid = other.get("pid")
     if not isinstance(pid, int):
@@ -136,17 +141,14 @@ def _waits(done: Callable[[], bool], seconds: float) -> bool:
     return done()
 
 
-def _write(where: Path, recorder: Recorder, said: list[str], problems: dict[str, BaseException]) -> None:
+def _write(where: Path, recorder: Recorder, said: list[str], bad: dict[str, str], unended: RigError | None) -> None:
     """Latch and journal, once the pumps stand; a full disk is no reason to call the stop a failed one."""
     try:
         Latch(where).set("emergency stop", "stop")
         with Journal.create(where, "stop") as journal:
             recorder.attach(journal)
             recorder.release()
-            recorder.event(
-                END,
-                status="failed" if problems else "completed",
-                problems={name: words(error) for name, error in problems.items()},
-            )
+            status = "failed" if bad or unended else "completed"
+            recorder.event(END, status=status, problems=bad, unended=words(unended))
     except TwinError as error:
         said.append(f"no latch or journal of the stop: {error.message}")

@@ -11,7 +11,8 @@ from twin.rig.errors import RunStopped
 
 
 class Interrupts:
-    """While it is entered, SIGINT raises `KeyboardInterrupt`, SIGTERM and SIGHUP raise `RunStopped`: once.
+    """While it is entered, SIGINT raises `KeyboardInterrupt`, the others raise `RunStopped`: once. SIGTSTP (Ctrl-Z)
+    is among them: a frozen program watches nothing.
 
     Outside the main thread Python delivers no signals, and this does nothing: there the `cancel` event ends a run.
     """
@@ -23,7 +24,7 @@ class Interrupts:
 
     def __enter__(self) -> Interrupts:
         if threading.current_thread() is threading.main_thread():
-            for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+            for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGTSTP"):
                 number = getattr(signal, name, None)
                 if number is not None:
                     self._before[number] = signal.signal(number, self._handle)

@@ -1,13 +1,16 @@
 """One run at a time in a folder, and a note of who runs: `results/rig/run.lock`.
 
 The lock is the operating system's (`flock`), so it ends with its process however that ends. The text in the file says
-which process it is and which ports it holds. The file itself stays.
+which process it is and where its pumps are; it is gone once a run has ended, so a text that is left over tells of a run
+that died, and latches the rig. The file itself stays.
 """
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ from twin.case.schema import Case
 from twin.files import explained, folder
 from twin.rig.errors import RigError
 from twin.rig.operation.latch import Latch
+from twin.rig.planning.limits import SIMULATED, Place
 from twin.rig.record.journal import stamp
 
 NAME = "run.lock"
@@ -30,15 +34,14 @@ class RunLock:
 
     Args:
         where: the folder of the rig.
-        ports: the ports that the run holds. None: no run, and what the file says of a dead one stays.
+        pumps: where the pumps of the run are. None: no run, and what the file says of a dead one stays.
     """
 
-    def __init__(self, where: Path, ports: list[str] | None) -> None:
+    def __init__(self, where: Path, pumps: Iterable[Place] | None) -> None:
         self.path = where / NAME
-        self._ports = ports
+        self._pumps = None if pumps is None else list(pumps)
         self._handle = -1
-        #: Who held it before and never let go: its process, or its computer, died.
-        self.died: dict[str, Any] | None = None
+        self._before = b""
 
     def __enter__(self) -> RunLock:
         import fcntl  # POSIX only, like the pseudo-terminals of the simulator
@@ -55,30 +58,51 @@ class RunLock:
                     f"another run holds this rig: process {other.get('pid', '?')} since {other.get('utc', '?')}",
                     "wait for it, or end it with `twin rig stop CASE`",
                 ) from None
+            try:
+                self._note(handle)
+            except BaseException:
+                os.close(handle)  # the text stays, and so does what it tells
+                raise
             self._handle = handle
-            self.died = _noted(handle)
-            if self._ports is None:
-                return self
-            text = json.dumps({"pid": os.getpid(), "ports": self._ports, **stamp()}).encode()
-            os.ftruncate(handle, 0)
-            os.pwrite(handle, text, 0)
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._ports is not None:
-            os.ftruncate(self._handle, 0)
+        _write(self._handle, self._before)
         os.close(self._handle)
         self._handle = -1
 
+    def _note(self, handle: int) -> None:
+        """Latches the rig where the run before never let go, then says who holds it now."""
+        died = _noted(handle)
+        if died is not None and "before" in died:  # it was no run, and kept what it found
+            died = died["before"]
+        note = {"pid": os.getpid(), "pumps": [asdict(place) for place in self._pumps or ()], **stamp()}
+        if self._pumps is None:
+            note["before"] = died
+            self._before = json.dumps(died).encode() if died else b""
+        elif died is not None and any(place.port != SIMULATED for place in noted_places(died)):
+            # Simulated pumps die with their process; of a text that can't be read nobody knows.
+            Latch(self.path.parent).set(
+                f"the run of process {died.get('pid', '?')} did not end: its process or computer died", "host"
+            )
+        _write(handle, json.dumps(note).encode())
 
-def latch_dead_run(lock: RunLock, latch: Latch) -> None:
-    """Latches the rig where the run before never let go of the lock: its process, or its computer, died."""
-    if lock.died is not None:
-        latch.set(f"the run of process {lock.died.get('pid', '?')} did not end: its process or computer died", "host")
+
+def noted_places(note: dict[str, Any]) -> list[Place]:
+    """The pumps that a note names; one that can't be told, where it can't be read."""
+    try:
+        return [Place(**entry) for entry in note["pumps"]]
+    except (KeyError, TypeError):
+        return [Place("?", "a pump", "newera", "?", 0, 0)]
+
+
+def _write(handle: int, text: bytes) -> None:
+    os.pwrite(handle, text, 0)
+    os.ftruncate(handle, len(text))
 
 
 def holder(where: Path) -> dict[str, Any] | None:
-    """Who runs in a folder: `{"pid", "ports", "utc", …}`; None where nobody does, whatever the file says."""
+    """Who runs in a folder: `{"pid", "pumps", "utc", …}`; None where nobody does, whatever the file says."""
     import fcntl
 
     try:
@@ -96,7 +120,7 @@ def holder(where: Path) -> dict[str, Any] | None:
 
 def _noted(handle: int) -> dict[str, Any] | None:
     """What the file says; None where it is empty, nothing in particular where it can't be read."""
-    text = os.pread(handle, 4096, 0)
+    text = os.pread(handle, 65536, 0)
     if not text:
         return None
     try:

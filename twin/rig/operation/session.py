@@ -152,7 +152,11 @@ class Session:
             drive.arm(pump.syringe.diameter_mm, self.plan.fine(name), first, guard_s, needed)
         if self.volumes is not None:
             largest = {name: self.plan.largest_ml_h(name) for name in self.drives}
-            self.volumes.begin(self.plan.setpoint.checksum, largest, guard_s)
+            guards = [drive.guard_s for drive in self.drives.values()]
+            guard = None if None in guards else max(g for g in guards if g is not None)
+            self.volumes.begin(self.plan.setpoint.checksum, largest, guard)
+        for drive in self.drives.values():
+            drive.seen_s = self.clock.wall()  # arming the others, and the disk, may have taken long
         self._tell()
 
     def _do(self, step: Step) -> None:
@@ -245,7 +249,9 @@ class Session:
                 if problem is not None:
                     self.recorder.event("volume", role=name, problem=words(problem))
         if self.volumes is not None:
-            counted = {name: drive.counted for name, drive in self.drives.items() if drive.settled}
+            # What is not verified may still move: its account stays open, for the next start to close.
+            stood = [name for name, drive in self.drives.items() if drive.settled and name not in problems]
+            counted = {name: self.drives[name].counted for name in stood}
             if (problem := caught(partial(self.volumes.close, counted))) is not None:
                 self.recorder.event("volumes", problem=words(problem))
         # What does not answer from the start, and was never started, is no pump that could be running.

@@ -75,7 +75,7 @@ class Watchdog:
     def _trip(self, rule: str, reason: str) -> None:
         """The gate first: from here on nothing starts. The latch last: its disk must not delay the stop.
 
-        A process that dies in between leaves its lock behind, which latches as well.
+        A process that dies in between leaves its lock behind, which latches as well, and so does who ends the run.
         """
         self.tripped = tripped = Tripped(rule, reason)
         self._gate.shut(tripped.message)

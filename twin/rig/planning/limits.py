@@ -13,6 +13,7 @@ from twin.errors import BadInput
 from twin.operating import OperatingPoint
 from twin.rig.planning.steps import PARTNER
 from twin.rig.pumps.catalogue import PumpModel, Syringe, pump_model, syringe
+from twin.rig.pumps.drivers import baud_of
 from twin.units import to_ml, to_ml_per_h, to_mm
 
 Found = TypeVar("Found")
@@ -26,6 +27,22 @@ RESERVE = 0.02
 
 #: By family, the rate in mL/h from which on its last decimal (the third, the sixth) is good to 0.5 %.
 RESOLVED_ML_H = {"newera": 0.1, "harvard": 1e-4}
+
+
+#: The port of a pump that is not there.
+SIMULATED = "simulated"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a pump is and what it speaks: all that a stop needs to know."""
+
+    role: str
+    label: str
+    family: str
+    port: str
+    baud: int
+    address: int
 
 
 @dataclass(frozen=True)
@@ -44,6 +61,12 @@ class Equipment:
         """The allowed rates, mL/h: those of pump and syringe, and above the resolution of the protocol."""
         low, high = self.model.range_ml_h(self.syringe)
         return max(low, RESOLVED_ML_H[self.model.family]), high
+
+    @property
+    def place(self) -> Place:
+        """Where it is."""
+        family = self.model.family
+        return Place(self.role, self.name, family, self.port, self.baud or baud_of(family), self.address)
 
     @property
     def name(self) -> str:
@@ -68,14 +91,41 @@ def equipment(case: Case) -> dict[str, Equipment]:
             _noting(mistakes, role, model.range_ml_h, chosen)
             found[role] = Equipment(role, model, chosen, entry.port, entry.address, entry.baud)
     _add_partner(case, found, mistakes)
-    places = {(pump.port, pump.address) for pump in found.values()}
-    if len(places) < len(found):
+    if len({(pump.port, pump.address) for pump in found.values()}) < len(found):
         mistakes.append("  rig.precursor.address: two pumps have the same address on the same port; give each its own")
+    chained = [pump.port for pump in found.values() if pump.model.family == "harvard" and pump.port != SIMULATED]
+    if len(set(chained)) < len(chained):
+        mistakes.append(
+            "  rig.precursor.port: of chained Harvard pumps only the first answers what it is told; give each its own"
+        )
     if len({(pump.port, pump.model.family) for pump in found.values()}) > len({pump.port for pump in found.values()}):
         mistakes.append("  rig.precursor.port: pumps of two families can't share a port; give each its own")
     if mistakes:
         raise BadInput("\n".join(["the rig of this case can't be used", *mistakes]))
     return found
+
+
+def places(case: Case) -> list[Place]:
+    """Where the pumps of a case are, also of one whose rig can't be used: a stop asks for no syringe."""
+    try:
+        return [pump.place for pump in equipment(case).values()]
+    except BadInput:
+        found = []
+        for role in ROLES:
+            entry: PumpEntry = getattr(case.rig, role)
+            try:
+                family: str = _model(case, entry.model).family
+            except BadInput:
+                family = "newera"
+            spots = [(role, entry.port, entry.address)]
+            if entry.partner is not None:
+                spots.append((PARTNER, entry.partner.port or entry.port, entry.partner.address))
+            baud = entry.baud or baud_of(family)
+            found += [
+                Place(name, f"the {name} pump (address {address} on {port})", family, port, baud, address)
+                for name, port, address in spots
+            ]
+        return found
 
 
 def _syringe(case: Case, name: str) -> Syringe:

@@ -11,7 +11,7 @@ from twin.case.schema import Case
 from twin.errors import BadInput
 from twin.rig.planning.alternation import alternate, handovers
 from twin.rig.planning.disturbance import disturbance
-from twin.rig.planning.limits import RESERVE, ROLES, Equipment, check_rates, equipment
+from twin.rig.planning.limits import RESERVE, ROLES, SIMULATED, Equipment, check_rates, equipment
 from twin.rig.planning.recipe import Leg, Program, of_setpoint
 from twin.rig.planning.setpoint import Setpoint
 from twin.rig.planning.steps import PARTNER, Step, infused_ml
@@ -149,10 +149,6 @@ class Plan:
             "supply": [vars(entry) for entry in self.supply],
             "notes": list(self.notes),
         }
-
-
-#: The port of a pump that is not there.
-SIMULATED = "simulated"
 
 
 def plan(
