@@ -118,7 +118,7 @@ def test_who_stops_needs_no_syringe(case: Case) -> None:
 def test_a_stop_reaches_the_run_of_a_case_that_can_not_be_read_any_more(
     tmp_path: Path, line_in_real_time: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The lock says where the pumps are. (Here the run would be this process, which must not end: so nobody holds it.)"""
+    """The lock says where the pumps are. (Here the run would be this process, which must not end: nobody holds it.)"""
     from twin.rig.operation.emergency import stop_places
 
     folder = tmp_path / "case"
