@@ -166,8 +166,9 @@ def run_rig(
 
 
 def _stopped(error: BaseException, by: str) -> RunStopped:
-    words = "\n  ".join([f"{by}: every pump was verified stopped", *getattr(error, "__notes__", [])])
-    return RunStopped(words, "nothing goes on by itself: the same command begins anew")
+    notes = getattr(error, "__notes__", [])  # there is a journal from the moment on in which something might move
+    what = "every pump was verified stopped" if notes else "nothing had moved"
+    return RunStopped("\n  ".join([f"{by}: {what}", *notes]), "nothing goes on by itself: the same command begins anew")
 
 
 def stop_verb(arguments: argparse.Namespace, reporter: Reporter) -> Any:
