@@ -76,4 +76,4 @@ def _frame(address: int, lines: list[str], pump: Any) -> bytes:
     number = f"{address:02d}" if address else ""
     prefix = f"{number}:" if address else ""
     body = "".join(f"\n{prefix}{line}\r" for line in lines) + f"\n{number}{pump.prompt}"
-    return body.encode("ascii") + (bytes([XON]) if pump.polling else b"")
+    return body.encode("latin-1", "replace") + (bytes([XON]) if pump.polling else b"")
