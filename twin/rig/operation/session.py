@@ -241,17 +241,15 @@ class Session:
         self.recorder.hold_back()
         self.recorder.event("stop", reason=words(reason))
         problems = stop_all(self.pumps, self.clock, self.recorder)
+        # What is not verified may still move: its account stays open, for the next start to close.
         for name in stop_order(self.drives):
-            if name not in problems:
-                caught(partial(self.pumps[name].guard, 0))
-            if self.drives[name].may_move:
-                problem = caught(partial(self._settle, name))
-                if problem is not None:
-                    self.recorder.event("volume", role=name, problem=words(problem))
+            if name in problems:
+                continue
+            caught(partial(self.pumps[name].guard, 0))
+            if self.drives[name].may_move and (problem := caught(partial(self._settle, name))) is not None:
+                self.recorder.event("volume", role=name, problem=words(problem))
         if self.volumes is not None:
-            # What is not verified may still move: its account stays open, for the next start to close.
-            stood = [name for name, drive in self.drives.items() if drive.settled and name not in problems]
-            counted = {name: self.drives[name].counted for name in stood}
+            counted = {name: drive.counted for name, drive in self.drives.items() if drive.settled}
             if (problem := caught(partial(self.volumes.close, counted))) is not None:
                 self.recorder.event("volumes", problem=words(problem))
         # What does not answer from the start, and was never started, is no pump that could be running.
