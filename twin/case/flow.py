@@ -10,7 +10,18 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
-from twin.case.schema import Junction, Length, Level, Position, Strict, Temperature, Time, _quantity, find_level
+from twin.case.schema import (
+    IN_ORDER,
+    Junction,
+    Length,
+    Level,
+    Position,
+    Strict,
+    Temperature,
+    Time,
+    _quantity,
+    find_level,
+)
 from twin.case.tables import Formula, read_history, read_profile
 from twin.errors import BadInput
 from twin.liquids import LIQUIDS
@@ -269,7 +280,7 @@ class FlowCase(Table):
     title: str
     ranks: PositiveInt = 2
     junction: FlowJunction
-    levels: dict[Annotated[str, Field(pattern=NAME)], Level] = Field(default_factory=dict)
+    levels: Annotated[dict[Annotated[str, Field(pattern=NAME)], Level], IN_ORDER] = Field(default_factory=dict)
     fluid: Fluid
     boundaries: FlowBoundaries
     flow: FlowReference

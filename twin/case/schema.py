@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -137,18 +138,32 @@ class Sweep(Strict):
     precursor: list[Flow] = Field(min_length=1)
 
 
+class Following(Strict):
+    """What a level's element sizes follow: the flow of one point that is solved on another level."""
+
+    level: str
+    point: str = Field(description='the point\'s name, e.g. "a5000-p0060"')
+    cells: int = Field(description="about how many tetrahedra the mesh may have", ge=1000)
+
+
 class Level(Strict):
     """A mesh level. Element sizes are in bores; the planes stand at whole bores down the outlet.
 
     In a section the size grows from `wall_size` at the wall to `core_size` in the middle; around the edges where bores
     meet it is `crotch_size`. Away from the junction, arms and outlet are built of layers; their thickness grows, within
     two bores, from the mean size in the section to `stretch` times that.
+
+    With `follows` the sizes are these at most, and smaller where the flow of a point on a coarser level asks for it.
     """
 
     wall_size: PositiveFloat = Field(description="element size at the walls", le=0.5)
     core_size: PositiveFloat = Field(description="element size in the middle of arms and outlet", le=0.5)
     crotch_size: PositiveFloat | None = Field(None, description="at the edges where bores meet; else wall_size", le=0.5)
     stretch: float = Field(3.0, description="length of elements along the bores over their width", ge=1, le=10)
+    core_bores: PositiveFloat | None = Field(
+        None, description="how far down the outlet the layers begin; else a bore beyond the junction"
+    )
+    follows: Following | None = Field(None, description="another level's flow that the sizes follow")
     pressure_error: PositiveFloat = Field(
         0.1, description="relative discretization error of a pressure drop, measured against a finer level", lt=1
     )
@@ -170,7 +185,22 @@ class Level(Strict):
         sizes = {key: value / factor for key, value in self.model_dump().items() if key.endswith("_size") and value}
         if max(sizes.values()) > 0.5:
             raise BadInput(f"elements of {max(sizes.values()):.2g} bores are too coarse", "refine by a larger factor")
-        return self.model_copy(update=sizes)
+        follows = self.follows and self.follows.model_copy(update={"cells": round(self.follows.cells * factor**3)})
+        return self.model_copy(update={**sizes, "follows": follows})
+
+
+def _following_those_before(levels: dict[str, Level]) -> dict[str, Level]:
+    before: list[str] = []
+    for name, level in levels.items():
+        if level.follows and level.follows.level not in before:
+            choice = f"choose from {', '.join(before)}" if before else "it is the first"
+            raise ValueError(f'{name} follows "{level.follows.level}", which is no level before it: {choice}')
+        before.append(name)
+    return levels
+
+
+#: Which levels a case may have together: each follows one before it, so that there is an order to solve them in.
+IN_ORDER = AfterValidator(_following_those_before)
 
 
 class OwnSyringe(Strict):
@@ -354,7 +384,7 @@ class Case(Strict):
     species: dict[str, Species] = Field({}, description="others that come with the precursor, by name")
     mixing: Mixing = Mixing()
     sweeps: dict[str, Sweep] = Field(min_length=1)
-    levels: dict[str, Level] = Field(min_length=1)
+    levels: Annotated[dict[str, Level], IN_ORDER] = Field(min_length=1)
     ranks: PositiveInt = 2
     coupling: Literal["passive", "properties", "buoyant"] = Field(
         "passive",
@@ -384,12 +414,17 @@ class Case(Strict):
         return find_level(self.levels, name)
 
     def coarser(self, name: str) -> str | None:
-        """The level that a solve on level `name` starts from: the one before it in the case; of `NAME@1.5`, NAME."""
-        self.level(name)
+        """The level that a solve on level `name` starts from.
+
+        The one that its mesh follows, else the one before it in the case; of `NAME@1.5`, NAME.
+        """
+        level = self.level(name)
         base, refined, _ = name.partition("@")
         names = list(self.levels)
         if refined:
             return base
+        if level.follows:
+            return level.follows.level
         return names[names.index(base) - 1] if names.index(base) else None
 
 

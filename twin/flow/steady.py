@@ -27,6 +27,7 @@ from twin.flow.warm import transfer
 
 TOLERANCE = 1e-8  # of the residual, relative to that of the boundary data alone
 MOST_NEWTON = 12
+LEAST_ITERATIVE = 120_000  # unknowns: below, the factors of the whole take a second or two
 MOST_DIRECT = 500_000  # unknowns: the factors of 412,000 took 12.6 GB
 MOST_MARCH = 60
 Watch = Callable[[str], None]
@@ -54,7 +55,8 @@ class SteadySolver:
 
     Lengths are in bores, velocities in U, pressures in ρU². Without `boundaries` they are those of a connector. `fluid`
     makes a fluid of another kind from the viscosity 1/Re; what else it depends on may change from call to call.
-    `linear` says how Newton's systems are solved: without it, direct up to `MOST_DIRECT` unknowns, iterative above.
+    `linear` says how Newton's systems are solved: without it, direct below `LEAST_ITERATIVE` unknowns, iterative above,
+    and direct again, up to `MOST_DIRECT`, from where that stalls.
     """
 
     def __init__(
@@ -77,8 +79,9 @@ class SteadySolver:
         self._pressures, self._pressure_map = self.space.sub(1).collapse()
         self._quadratic_pressures = fem.functionspace(domain.mesh, basix.ufl.element("Lagrange", cell, 2))
         unknowns = self.space.dofmap.index_map.size_global * self.space.dofmap.index_map_bs
-        may_iterate = unknowns > MOST_DIRECT and bool(self.boundaries.outlets)
+        may_iterate = unknowns > LEAST_ITERATIVE and bool(self.boundaries.outlets)
         self.linear = linear or ("iterative" if may_iterate else "direct")
+        self._may_factor = linear is None and unknowns <= MOST_DIRECT
         self.state = fem.Function(self.space)
         self._before = fem.Function(self.velocities)
         self.viscosity = fem.Constant(domain.mesh, 1.0)
@@ -252,19 +255,31 @@ class SteadySolver:
     def _step(self, right: PETSc.Vec, change: PETSc.Vec) -> None:
         """Newton's step for a residual. What is made for the linear systems is kept from step to step."""
         if self.linear == "iterative":
-            if self._iterative is None:
-                self._iterative = IterativeSolver(
-                    self.domain, self.boundaries, self.space, self.fluid, self._change, self._inertia, enough=TOLERANCE
-                )
-            self._iterative.update(self.state)
-            self._iterative.solve(right, change)
-            return
+            try:
+                self._iterate(right, change)
+                return
+            except NotConverged as failure:
+                if not self._may_factor:
+                    raise
+                self._watch(f"{failure.message}; from here on the factors of the whole")
+                self.linear = "direct"
+                if self._iterative is not None:
+                    self._iterative.destroy()
+                    self._iterative = None
         self._matrix = _compat.assemble_matrix(self._jacobian, self.conditions, self._matrix)
         if self._direct is None:
             self._direct = DirectSolver(self._matrix, "the flow")
         else:
             self._direct.matrix_changed()
         self._direct.solve(right, change)
+
+    def _iterate(self, right: PETSc.Vec, change: PETSc.Vec) -> None:
+        if self._iterative is None:
+            self._iterative = IterativeSolver(
+                self.domain, self.boundaries, self.space, self.fluid, self._change, self._inertia, enough=TOLERANCE
+            )
+        self._iterative.update(self.state)
+        self._iterative.solve(right, change)
 
     def _change(self, u: Any) -> Any:
         """∂u/∂t of a pseudo-time step that ends with u."""

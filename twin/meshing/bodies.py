@@ -121,8 +121,10 @@ def bodies_of(connector: Connector) -> list[Body]:
     return [*bodies, outlet if is_round else Body(**{**outlet.__dict__, "aspect": connector.outlet_width})]
 
 
-def layout(connector: Connector, finest: float) -> Layout:
+def layout(connector: Connector, finest: float, core_bores: float | None = None) -> Layout:
     """Where the core ends in each bore; a rest shorter than `finest` belongs to the core as well.
+
+    In the outlet it goes down to `core_bores` where that is further than the junction's own reach.
 
     Raises `BadInput` where an arm is still inside another body at its end, or misses the outlet.
     """
@@ -146,7 +148,8 @@ def layout(connector: Connector, finest: float) -> Layout:
             f"the outlet is {outlet.length:g} bores long and the arms reach {clear:.2f} bores into it",
             "choose a larger outlet_bores",
         )
-    core["outlet"] = _or_all(math.ceil(clear + OUTLET_MARGIN * max(1.0, outlet.aspect) - 1e-9), outlet.length, finest)
+    own = math.ceil(clear + OUTLET_MARGIN * max(1.0, outlet.aspect) - 1e-9)
+    core["outlet"] = _or_all(max(own, core_bores or 0.0), outlet.length, finest)
     return Layout(bodies, core, clear)
 
 

@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import gmsh
+import meshio
 
-from twin.case import Case
-from twin.case.schema import Level
+from twin.case import Case, Results
+from twin.case.schema import Following, Level
 from twin.errors import BadInput
 from twin.files import digest, explained, folder, read_json, whole, write_json
 from twin.junction import BOUNDARIES, Connector, find_connector
+from twin.meshing.adapt import SizeField, following
 from twin.meshing.checks import check_names
 from twin.meshing.foreign import read_mesh
 from twin.meshing.grid import grid_of_model
@@ -55,6 +57,10 @@ def build_mesh(case: Case, level_name: str, where: Path, names: Sequence[str] | 
     knows what each of them is.
     """
     level, junction = case.level(level_name), case.junction
+    if level.follows and junction.connector is None:
+        raise BadInput(
+            f'the level "{level_name}" follows a flow, which is for connectors', "leave out its follows, or name one"
+        )
     if junction.connector is not None:
         connector = find_connector(junction.connector, case.folder)
         check_names([*connector.inlets, "outlet", "wall"], names, f"the connector {connector.name}")
@@ -70,10 +76,40 @@ def build_mesh(case: Case, level_name: str, where: Path, names: Sequence[str] | 
 
 
 def mesh_connector(connector: Connector, level: Level, where: Path) -> MeshFolder:
-    """The mesh of a connector; one that was made from the same definition is reused."""
-    definition = {"connector": _shape(connector), "level": _sizes(level) | {"stretch": level.stretch}}
+    """The mesh of a connector; one that was made from the same definition is reused.
+
+    A level that follows another's flow finds it beside `where`, as `twin.case.Results` lays the levels out.
+    """
+    definition: dict[str, Any] = {"connector": _shape(connector), "level": _sizes(level) | {"stretch": level.stretch}}
+    if level.core_bores:
+        definition["core_bores"] = level.core_bores
     sections = exact_sections(connector, level)
-    return _reuse_or_make(definition, where, lambda: draw(connector, level), sections)
+    if (follows := level.follows) is None:
+        return _reuse_or_make(definition, where, lambda: draw(connector, level), sections)
+    fields = _solved_fields(Results(where.parent).beside(follows.level), follows)
+    definition["follows"] = {"cells": follows.cells, "flow": digest(fields.read_bytes())}
+    return _reuse_or_make(
+        definition, where, lambda: draw(connector, level, _sizes_after(fields, level, follows.cells)), sections
+    )
+
+
+def _solved_fields(solved: Results, follows: Following) -> Path:
+    """The fields that a level follows; raises `BadInput` where they are missing, or of another mesh."""
+    quality, point = solved.mesh / "quality.json", solved.point(follows.point)
+    if (point / "fields.vtu").exists() and (point / "record.json").exists() and quality.exists():
+        record = read_json(point / "record.json")
+        if record["status"] != "failed" and record["provenance"]["mesh_hash"] == read_json(quality)["hash"]:
+            return point / "fields.vtu"
+    raise BadInput(
+        f"the level follows the flow of {follows.point} on the level {follows.level}, which is not solved",
+        f"solve that point with --level {follows.level} first",
+    )
+
+
+def _sizes_after(fields: Path, level: Level, cells: int) -> SizeField:
+    mesh = meshio.read(fields)
+    largest = max(level.wall_size, level.core_size)
+    return following(mesh.points, mesh.cells_dict["tetra10"], mesh.point_data["velocity"], cells, largest)
 
 
 def mesh_file(source: Path, where: Path, names: Sequence[str] | None = None) -> MeshFolder:

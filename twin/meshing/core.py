@@ -12,6 +12,7 @@ from scipy.spatial import cKDTree
 from twin.case.schema import Level
 from twin.errors import BadInput
 from twin.junction import Connector
+from twin.meshing.adapt import SizeField
 from twin.meshing.bodies import Body, Layout
 from twin.meshing.grid import QUADRATIC, Grid, compressed, elements, gmsh_explained, nodes_of_model
 
@@ -34,14 +35,15 @@ class Core:
     caps: dict[str, np.ndarray]
 
 
-def mesh_core(connector: Connector, level: Level, plan: Layout) -> Core:
+def mesh_core(connector: Connector, level: Level, plan: Layout, sizes: SizeField | None = None) -> Core:
     """Draws the core in Gmsh's current model, meshes it, takes it out as arrays."""
     cuts, rounded = _draw(connector, plan)
     crotch = level.crotch_size or level.wall_size
     if connector.fillet:
-        _grade(plan, level, _around(rounded, 3 * connector.fillet), min(crotch, connector.fillet))
+        graded = _graded(plan, level, _around(rounded, 3 * connector.fillet), min(crotch, connector.fillet))
     else:
-        _grade(plan, level, _meetings(plan.bodies), crotch)
+        graded = _graded(plan, level, _meetings(plan.bodies), crotch)
+    background(*graded, *([sizes.to_gmsh()] if sizes else []))
     with gmsh_explained(
         f"{connector.name} can't be meshed",
         "choose a finer level; if that won't help, change a bore or a fillet a little",
@@ -237,8 +239,8 @@ def _along_curve(curve: int, number: int) -> np.ndarray:
 # -- grading -----------------------------------------------------------------------------------------------------------
 
 
-def _grade(plan: Layout, level: Level, edges: list[int], crotch: float) -> None:
-    """Fine at walls and crotch, and all over where the streams meet; coarser in the middle of the bores."""
+def _graded(plan: Layout, level: Level, edges: list[int], crotch: float) -> list[int]:
+    """Size fields: fine at walls and crotch, and all over where the streams meet; coarser in the middle of bores."""
     wall, core = level.wall_size, level.core_size
     field = gmsh.model.mesh.field
     graded = field.add("MathEval")
@@ -246,10 +248,7 @@ def _grade(plan: Layout, level: Level, edges: list[int], crotch: float) -> None:
     inner = 0.25 + 0.5 * max(1.0, plan.outlet.aspect)
     away = f"Max(0,Min(1,(Sqrt(x*x+y*y+(z-0.25)*(z-0.25))-{inner})/0.75))"
     field.setString(graded, "F", f"{wall}+({core}-{wall})*Min(1,{depth}/{_DEEP})*{away}")
-    if edges:
-        background(graded, near_curves(edges, crotch, max(wall, core)))
-    else:
-        background(graded)
+    return [graded, near_curves(edges, crotch, max(wall, core))] if edges else [graded]
 
 
 def _depth(bodies: list[Body]) -> str:

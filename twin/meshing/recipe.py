@@ -9,38 +9,43 @@ import numpy as np
 
 from twin.case.schema import Level
 from twin.junction import Connector
+from twin.meshing.adapt import SizeField
 from twin.meshing.bodies import Layout, layout
 from twin.meshing.core import Core, mesh_core, plane_name
 from twin.meshing.grid import EDGES, Grid, oriented
 from twin.meshing.sweep import layers, mean_size, sweep
 
 
-def draw(connector: Connector, level: Level) -> None:
+def draw(connector: Connector, level: Level, sizes: SizeField | None = None) -> None:
     """Puts the mesh of the connector into a new Gmsh model, in bores, with named boundaries. Gmsh must be running."""
-    connector_grid(connector, level).to_gmsh()
+    connector_grid(connector, level, sizes).to_gmsh()
 
 
-def connector_grid(connector: Connector, level: Level) -> Grid:
-    """The mesh of the connector. Gmsh must be running.
+def connector_grid(connector: Connector, level: Level, sizes: SizeField | None = None) -> Grid:
+    """The mesh of the connector; in its core no element is larger than `sizes`. Gmsh must be running.
 
     Every whole bore down the outlet is a plane of facets, so that a conservative scheme has the exact flux through it.
     """
-    plan = layout(connector, mean_size(level))
+    plan = _plan(connector, level)
     gmsh.model.add("core")
-    core = mesh_core(connector, level, plan)
+    core = mesh_core(connector, level, plan, sizes)
     gmsh.model.remove()
     return _extended(core, plan, level)
 
 
 def exact_sections(connector: Connector, level: Level) -> dict[str, float]:
     """The exact area in bore² of every inlet, of the outlet and of the cut planes, as meshed (whole or half)."""
-    plan = layout(connector, mean_size(level))
+    plan = _plan(connector, level)
     share = 0.5 if connector.symmetric_half else 1.0
     areas = {body.name: share * body.area(body.length) for body in plan.bodies}
     for bores in range(1, connector.outlet_bores):
         if bores >= plan.clear:
             areas[plane_name(bores)] = share * plan.outlet.area(bores)
     return areas
+
+
+def _plan(connector: Connector, level: Level) -> Layout:
+    return layout(connector, mean_size(level), level.core_bores)
 
 
 def _extended(core: Core, plan: Layout, level: Level) -> Grid:

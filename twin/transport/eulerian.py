@@ -17,7 +17,7 @@ from dolfinx.la import InsertMode
 
 from twin.fem.domain import Domain
 from twin.fem.forms import compiled
-from twin.fem.linear import solve_linear
+from twin.fem.linear import solve_transport
 
 PENALTY = 10.0  # of the interior penalty; coercive for degree one on shape-regular tetrahedra
 DEGREE = 4
@@ -77,7 +77,7 @@ class Transport:
         )
         right = -ufl.dot(w, n) * s * domain.ds("precursor", degree=DEGREE)
         field = fem.Function(self._space, name="concentration")
-        solve_linear(left, right, field, [], "the concentration")
+        solve_transport(left, right, field, "the concentration")
         lowest, highest = self._range(field)
         planes = self._budget(w, field, diffusivity)
         self._bound(field)
