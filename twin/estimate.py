@@ -10,6 +10,8 @@ from twin.errors import BadInput
 #: calibrated: fixed by a datum of the paper or the rig · bounded: a computed bracket contains it ·
 #: prior-only: no datum touches it; the band is the spread of the literature.
 Label = Literal["calibrated", "bounded", "prior-only"]
+#: Half width of the central 90 % of a normal distribution, in standard deviations.
+Z90 = 1.6448536269514722
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ SI = {
     "velocity": "m/s",
     "flow per depth": "m^2/s",
     "kinematic viscosity": "m^2/s",
+    "share": "dimensionless",
 }
 EXAMPLE = {
     "flow": "5000 mL/h",
@@ -43,6 +44,7 @@ EXAMPLE = {
     "velocity": "0.2 m/s",
     "flow per depth": "0.082 m^2/s",
     "kinematic viscosity": "1e-6 m^2/s",
+    "share": "5 %",
 }
 
 

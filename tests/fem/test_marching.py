@@ -135,7 +135,7 @@ def test_a_flow_that_loses_fluid_is_found_out():
 
     march = March(Leaky(stream=vortices), [layer(0.02)], 4.5e5, 0.0, spacing=0.01)
     kept = abs(march.to(5.0).flux_error[0])
-    import twin.transport.marching as module
+    import twin.transport.characteristics as module
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "_PROJECTIONS", 0)

@@ -1,63 +1,38 @@
 """The tube after the junction, through the programs that users run."""
 
 import math
-from pathlib import Path
 
 import pytest
 
-from twin.campaign import run_points
 from twin.campaign.tube import Tube, run_tube
-from twin.case import Results, load
 from twin.errors import BadInput
 from twin.files import read_json
 from twin.junction import bore_m
-from twin.meshing import build_mesh
 from twin.operating import OperatingPoint
 
 pytestmark = pytest.mark.field
-CASES = Path(__file__).parents[2] / "cases"
-POINT = OperatingPoint.from_ml_h(300, 60, 293.15)
 
 
-@pytest.fixture(scope="module")
-def solved(tmp_path_factory):
-    """A small junction, one point of it solved."""
-    folder = tmp_path_factory.mktemp("cases") / "tiny"
-    folder.mkdir()
-    text = (CASES / "liang2023" / "case.toml").read_text()
-    text = text.replace("wall_size = 0.10", "wall_size = 0.3").replace("core_size = 0.16", "core_size = 0.35")
-    text = text.replace("walkers = 5000", "walkers = 2000\nelements = 10")
-    (folder / "case.toml").write_text(text.replace('"ptfe-y-60"', '"short"'))
-    (folder / "short.toml").write_text(
-        'bore = "1.5875 mm"\nangle = "60 deg"\narm_bores = 1.5\noutlet_bores = 3\nsource = "made for tests"\n'
-    )
-    case = load(folder)
-    results = Results.of(case, "coarse", tmp_path_factory.mktemp("results"))
-    mesh = build_mesh(case, "coarse", results.mesh)
-    run_points(case, "coarse", results, mesh, [POINT], 2, lambda event: None)
-    return case, results, mesh
-
-
-def test_the_record_of_a_point_holds_the_walkers_and_the_grid(solved):
-    _, results, _ = solved
-    mixing = read_json(results.point(POINT.name) / "record.json")["mixing"]
+def test_the_record_of_a_point_holds_the_walkers_and_the_grid(tiny):
+    _, results, _, point = tiny
+    mixing = read_json(results.point(point.name) / "record.json")["mixing"]
     assert [plane["bores"] for plane in mixing["planes"]] == [1, 2, 3]
     assert all(0 < plane["error"] < 0.05 for plane in mixing["planes"])
     assert mixing["time"]["low"] < mixing["time"]["value"] < mixing["time"]["high"]
-    assert set(mixing["species"]) == {"solvent", "polymer"}
-    slow, quick = (mixing["species"][name]["planes"][-1]["index"] for name in ("polymer", "solvent"))
-    assert slow < quick  # a hundred times less diffusion
+    assert set(mixing["species"]) == {"solvent", "polymer", "ions"}
+    slow, middle, quick = (mixing["species"][name]["planes"][-1]["index"] for name in ("polymer", "ions", "solvent"))
+    assert slow < middle < quick  # a hundred and three times less diffusion
     assert mixing["residence"]["precursor"]["mean"] > mixing["residence"]["antisolvent"]["mean"]
     # The grid's own diffusion is in its index.
     assert mixing["grid"]["planes"][-1]["index"] > mixing["planes"][-1]["index"] + 0.1
     assert not mixing["grid"]["planes"][-1]["quotable"]
-    assert (results.point(POINT.name) / "histories.npz").exists()
+    assert (results.point(point.name) / "histories.npz").exists()
 
 
-def test_marching_goes_on_where_walkers_end(solved):
-    case, results, mesh = solved
+def test_marching_goes_on_where_walkers_end(tiny):
+    case, results, mesh, point = tiny
     tube = Tube(lengths=(0.01,), coils=(None, 0.03), start=2.0, places=1000)
-    record = run_tube(case, "coarse", results, mesh, POINT, tube, 2, lambda event: None)
+    record = run_tube(case, "coarse", results, mesh, point, tube, 2, lambda event: None)
     walkers = {plane["bores"]: plane for plane in record["walkers"]}
     straight, coiled = record["tubes"]
     assert straight["coil_m"] is None
@@ -78,14 +53,14 @@ def test_marching_goes_on_where_walkers_end(solved):
     ("tube", "words"),
     [(Tube(lengths=(0.001,)), "ends before marching"), (Tube(coils=(0.005,)), "too tight")],
 )
-def test_a_tube_that_can_not_be(solved, tube, words):
-    case, results, mesh = solved
+def test_a_tube_that_can_not_be(tiny, tube, words):
+    case, results, mesh, point = tiny
     with pytest.raises(BadInput, match=words):
-        run_tube(case, "coarse", results, mesh, POINT, tube, 1, lambda event: None)
+        run_tube(case, "coarse", results, mesh, point, tube, 1, lambda event: None)
 
 
-def test_a_point_that_is_not_solved(solved):
-    case, results, mesh = solved
+def test_a_point_that_is_not_solved(tiny):
+    case, results, mesh, _ = tiny
     with pytest.raises(BadInput, match="is not solved"):
         run_tube(
             case, "coarse", results, mesh, OperatingPoint.from_ml_h(310, 60, 293.15), Tube(), 1, lambda event: None

@@ -664,6 +664,99 @@ class TestUnsteady:
         assert growing.largest_divergence() < 1e-9 < dataclasses.replace(growing, velocity=broken).largest_divergence()
 
 
+PERIOD, FACTORS = 2.5, np.array([1.0, 1.8, 0.7, 0.5])
+
+
+def gone(time):
+    """∫f dt from 0 of the periodic factor that is linear between FACTORS, by whole periods and a fine trapezoid."""
+    clock = np.linspace(0, PERIOD, 4001)
+    speed = np.interp(clock, np.linspace(0, PERIOD, 5), [*FACTORS, FACTORS[0]])
+    once = np.concatenate([[0.0], np.cumsum((speed[1:] + speed[:-1]) / 2 * PERIOD / 4000)])
+    whole, rest = np.divmod(np.asarray(time, float), PERIOD)
+    return whole * once[-1] + np.interp(rest, clock, once)
+
+
+@pytest.fixture(scope="module")
+def pulsing():
+    """Developed flow between plates that pulsates."""
+    ends = {"inlet": ENDS["inlet"], "outlet": lambda x: x[:, 0] > 20 - 1e-9}
+    long = box((20.0, 1.0, 0.5), (20, 4, 2), parabola, ends)
+    flows = [lambda x, f=f: f * parabola(x) for f in FACTORS]
+    return with_flow(long, *flows, times=PERIOD * np.arange(4) / 4, period=PERIOD)
+
+
+class TestPeriodic:
+    @pytest.mark.parametrize("time", [-7.3, -2.5, 0.0, 0.4, 2.5, 11.9])
+    def test_a_layer_goes_its_share_of_the_displacement_at_any_time(self, pulsing, time):
+        walkers, start = Walkers(pulsing), located(pulsing, [[3.0, y, 0.3] for y in (0.1, 0.3, 0.5)], time)
+        down = walkers.walk(start, math.inf, True, most_time=6.1, leave=())
+        speed = 6 * np.array([0.1, 0.3, 0.5]) * (1 - np.array([0.1, 0.3, 0.5]))
+        moved = gone(time + down.duration) - gone(time)
+        np.testing.assert_allclose(down.last.points(pulsing)[:, 0], 3 + speed * moved, atol=2e-6)
+        back = walkers.walk(down.last, math.inf, False, most_time=float(down.duration.max()) + 0.5, leave=())
+        moved = gone(time + down.duration) - gone(time + down.duration - back.duration)
+        expected = down.last.points(pulsing)[:, 0] - speed * moved
+        np.testing.assert_allclose(back.last.points(pulsing)[:, 0], expected, atol=2e-6)
+
+    def test_beside_the_end_of_a_period_the_next_snapshot_is_one_of_the_next_period(self):
+        clock = np.array([0.0, 0.5, 1.5, 2.3])
+        for periods in (-2.0, 0.0, 5.0):
+            end = 2.3 * (periods + 1)
+            for now in (end - 1e-12, end, end + 1e-12):
+                assert walk._until(clock, 3, now, 1.0) == pytest.approx(0.5, abs=1e-9)
+                assert walk._until(clock, 3, now, -1.0) == pytest.approx(0.8, abs=1e-9)
+
+    def test_a_period_more_or_less_changes_nothing(self, pulsing):
+        walkers, planes = Walkers(pulsing), Planes.at(pulsing, (3.0, 12.0))
+        early, late = (
+            walkers.walk(walkers.release("inlet", 200, at=at), 80.0, True, planes) for at in (0.3, 0.3 + 3 * PERIOD)
+        )
+        np.testing.assert_allclose(early.duration, late.duration, rtol=1e-6)
+
+    def test_release_over_a_period_is_as_dense_as_the_inflow(self, pulsing):
+        start = Walkers(pulsing).release_over_period("inlet", 20_000)
+        assert len(start) == 20_000
+        phase = start.time % PERIOD
+        share = gone(np.linspace(0, PERIOD, 21)) / gone(PERIOD)
+        count, _ = np.histogram(phase, np.linspace(0, PERIOD, 21))
+        np.testing.assert_allclose(count / 20_000, np.diff(share), atol=4e-4)
+        height = start.points(pulsing)[:, 1]
+        assert height.var() == pytest.approx(0.05, rel=0.02)  # of the density 6y(1 − y)
+        assert abs(np.corrcoef(height, np.sin(2 * np.pi * phase / PERIOD))[0, 1]) < 0.03
+
+    def test_a_release_follows_an_inflow_that_changes_its_profile(self, developed):
+        mesh = with_flow(developed, plug, parabola, times=(0.0, 1.0), period=2.0)
+        start = Walkers(mesh).release_over_period("inlet", 20_000)
+        height, phase = start.points(mesh)[:, 1], start.time % 2.0
+        assert height.var() == pytest.approx((1 / 12 + 1 / 20) / 2, rel=0.02)
+        assert height[np.abs(phase - 1) > 0.95].var() == pytest.approx(1 / 12, rel=0.08)
+        assert height[np.abs(phase - 1) < 0.05].var() == pytest.approx(1 / 20, rel=0.08)
+
+    def test_of_a_steady_flow_it_is_the_release_itself(self, developed):
+        walkers = Walkers(developed)
+        one, two = walkers.release("inlet", 100), walkers.release_over_period("inlet", 100)
+        assert np.array_equal(one.cell, two.cell) and np.array_equal(one.weights, two.weights) and not two.time.any()
+
+    def test_a_flow_without_a_period_has_none_to_release_over(self, growing):
+        with pytest.raises(BadInput, match="not periodic"):
+            Walkers(growing).release_over_period("inlet", 10)
+
+    def test_a_period_holds_its_snapshots(self, channel):
+        with pytest.raises(BadInput, match="ends before its snapshots"):
+            with_flow(channel, plug, plug, times=(0.0, 1.0), period=1.0)
+
+    def test_equal_snapshots_are_the_steady_flow(self, developed):
+        equal = dataclasses.replace(
+            developed, velocity=np.repeat(developed.velocity, 3, axis=0), times=np.array([0, 1e4, 2e4]), period=3e4
+        )
+        planes = Planes.at(developed, (1.0, 2.0))
+        one, two = (
+            bits(w.walk(w.release("inlet", 100, at=5.0), 50.0, True, planes, purpose=3))
+            for w in (Walkers(developed), Walkers(equal))
+        )
+        assert one == two
+
+
 class TestTimeAndSamples:
     def test_a_walk_ends_after_its_time(self, channel):
         walkers = Walkers(channel)

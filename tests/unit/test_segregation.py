@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from twin.mixing import Segregation, exposure, mixing_time, residence, striations, there_and_back
+from twin.mixing import Segregation, exposure, mixing_time, residence, striations, swings, there_and_back
 from twin.mixing.residence import QUANTILES
 
 
@@ -220,3 +220,34 @@ class TestExposure:
     def test_without_a_single_passage_there_are_no_times(self):
         found = first([0, 1, np.nan], [0, 0.2, np.nan], 0.5)
         assert found.reached == 0 and found.quantiles == (None,) * 5
+
+
+class TestSwings:
+    def test_crossings_by_phase_tell_how_the_mixture_swings(self):
+        """Q = 1 + 0.3 sin, m = 0.2 (1 + 0.4 cos): ∫Q (m − c̄)²/[∫Q c̄(1 − c̄)] in closed form; within the error given."""
+        draw, mean, walkers, parts = np.random.default_rng(3), 0.2, 2000, 32
+        edges = 2 * np.pi * np.arange(parts + 1) / parts
+        flow = (np.diff(edges) - 0.3 * np.diff(np.cos(edges))) / (2 * np.pi)
+        carried = (np.diff(edges) - 0.3 * np.diff(np.cos(edges)) + 0.4 * np.diff(np.sin(edges))
+                   - 0.03 * np.diff(np.cos(2 * edges))) / (2 * np.pi)  # fmt: skip
+        exact = mean / (1 - mean) * float((carried**2 / flow).sum() - 1)
+        assert exact == pytest.approx(0.25 * 0.16 / 2, rel=0.02)
+        found = []
+        for _ in range(200):
+            phase = (draw.choice(parts, walkers, p=carried) + draw.random(walkers)) / parts
+            none = np.zeros(walkers, int)
+            found.append(swings([1.0], walkers, mean, none, np.ones(walkers), phase, flow)[0])
+        values, errors = (np.array([getattr(one, name) for one in found]) for name in ("segregation", "error"))
+        assert values.mean() == pytest.approx(exact, abs=4 * values.std() / math.sqrt(len(found)))
+        assert errors.mean() == pytest.approx(values.std(), rel=0.25)
+
+    def test_without_a_swing_there_is_none_but_for_its_error(self):
+        draw, walkers, parts = np.random.default_rng(4), 1000, 16
+        found = [
+            swings([1.0], walkers, 0.3, np.zeros(walkers, int), np.ones(walkers), draw.random(walkers),
+                   np.full(parts, 1 / parts))[0]
+            for _ in range(200)
+        ]  # fmt: skip
+        values = np.array([one.segregation for one in found])
+        assert abs(values.mean()) < 4 * values.std() / math.sqrt(200)
+        assert found[0].error == pytest.approx(values.std(), rel=0.25)

@@ -7,7 +7,7 @@ import pytest
 from twin.case import Case, Results
 from twin.case.load import load_expected
 from twin.case.schema import Sweep
-from twin.estimate import Estimate
+from twin.estimate import Z90, Estimate
 from twin.surrogate import Surrogate, fit, read_campaign
 from twin.view import figures, plots
 from twin.view.histories import compositions, histories_of, read_histories
@@ -80,9 +80,9 @@ def test_the_mixing_panel_has_walkers_in_their_band_and_the_grid_above(records: 
     index = np.array([plane["index"] for plane in mixing["planes"]])
     assert np.asarray(bars.lines[0].get_ydata()) == pytest.approx(index)
     ends = np.array(bars.lines[2][0].get_segments())[:, :, 1]
-    assert pytest.approx(np.array([index - 1.645 * 0.003, index + 1.645 * 0.003])) == ends.T
+    assert pytest.approx(np.array([index - Z90 * 0.003, index + Z90 * 0.003])) == ends.T
     band = panel.collections[0].get_paths()[0].vertices[:, 1]
-    assert band.max() == pytest.approx(index[-1] + np.hypot(1.645 * 0.003, 0.1)) and band.min() == 0.0
+    assert band.max() == pytest.approx(index[-1] + np.hypot(Z90 * 0.003, 0.1)) and band.min() == 0.0
     grid = next(line for line in panel.lines if line is not bars.lines[0])
     assert np.asarray(grid.get_ydata()) == pytest.approx([plane["index"] for plane in mixing["grid"]["planes"]])
     assert np.asarray(grid.get_xdata())[-1] == pytest.approx(10 * 1.5875)

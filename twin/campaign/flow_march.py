@@ -43,9 +43,8 @@ class March:
         self._comm, self._watch = problem.domain.comm, watch
         self._flows = problem.flows_at(scales, scale)
         self._solver = TransientSolver(problem.domain, boundaries, watch=lambda line: None)
-        # The solver's own fields: they stay the same objects through the march.
-        self.velocity, self.pressure = self._solver._now, self._solver._pressure
-        self._sample = Sample(problem, points, scales, self.velocity, self.pressure, self._solver._slope)
+        self.velocity, self.pressure = self._solver.velocity, self._solver.pressure
+        self._sample = Sample(problem, points, scales, self.velocity, self.pressure, self._solver.change)
         self._mesh = results.mesh / "junction.msh"
         folder = results.point(problem.case.point_name(scale))
         data = problem.case.resolved()

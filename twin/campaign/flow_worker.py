@@ -5,8 +5,6 @@ mpirun -n 2 python -m twin.campaign.flow_worker JOB.json
 
 from __future__ import annotations
 
-import json
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,7 @@ from twin.campaign.flow_case import SCHEMA, flow_hash
 from twin.campaign.flow_march import March
 from twin.campaign.flow_problem import FlowProblem, Scales
 from twin.campaign.flow_record import Points, Sample, write_lines
-from twin.campaign.worker import serve
+from twin.campaign.serving import Teller, serve
 from twin.case import FlowCase, Results
 from twin.case.load import load_any
 from twin.errors import BadInput, TwinError
@@ -44,15 +42,9 @@ class FlowWorker:
         self.points = Points(self.problem)
         for scale in job["scales"]:
             self.problem.check_laminar(self.problem.scales(scale), scale, job["allow_high_reynolds"])
-        self._point, self._history = "", list[str]()
+        self.tell, self._history = Teller(comm), list[str]()
         self._solver: SteadySolver | None = None
         self._solved_for: Boundaries | None = None
-
-    def tell(self, kind: str, **more: Any) -> None:
-        """Prints an event, on rank 0."""
-        if self.comm.rank == 0:
-            sys.stdout.write(json.dumps({"event": kind, "point": self._point, **more}) + "\n")
-            sys.stdout.flush()
 
     def _watch(self, line: str) -> None:
         self._history = [*self._history[-(HISTORY - 1) :], line]
@@ -61,7 +53,7 @@ class FlowWorker:
     def solve(self, scale: float) -> None:
         """Solves the flow at one factor and writes its record, or the reason why it has no numbers."""
         collect_in_step()
-        self._point, self._history = self.case.point_name(scale), []
+        self.tell.point, self._history = self.case.point_name(scale), []
         began = time.perf_counter()
         scales = self.problem.scales(scale)
         record = self._heading(scale, scales)
@@ -78,7 +70,7 @@ class FlowWorker:
         record["seconds"] = time.perf_counter() - began
         point_hash = flow_hash(self.case, scale, self.job["mesh_hash"], self.job["unit_m"])
         record["provenance"] = provenance(ranks=self.comm.size, mesh_hash=self.job["mesh_hash"], point_hash=point_hash)
-        folder = self.results.point(self._point)
+        folder = self.results.point(self.tell.point)
         if self.comm.rank == 0:
             if record["status"] != "failed":
                 write_lines(folder, record)
@@ -94,7 +86,7 @@ class FlowWorker:
         return {
             "schema": SCHEMA,
             "case": self.case.name,
-            "name": self._point,
+            "name": self.tell.point,
             "level": self.job["level"],
             "scale": scale,
             "reynolds": scales.reynolds,
@@ -168,7 +160,7 @@ class FlowWorker:
         """Starts from the solved flow on disk of this mesh and case that is nearest in Re; from what is solved already
         in this run otherwise.
         """
-        path = self.results.point(self._point)
+        path = self.results.point(self.tell.point)
         found: tuple[Any, ...] | None = None
         if self.comm.rank == 0 and (path / "record.json").exists() and (path / "fields.vtu").exists():
             record = read_json(path / "record.json")
@@ -191,7 +183,7 @@ class FlowWorker:
         fast.x.array[:] = velocity.x.array * scales.velocity_m_s
         high = storage.quadratic(self.domain, pressure)
         high.x.array[:] = high.x.array * scales.pressure_pa + self.problem.base_pa
-        folder = self.results.point(self._point)
+        folder = self.results.point(self.tell.point)
         storage.write_fields(
             self.domain, self.results.mesh / "junction.vtu", folder / "fields.vtu", velocity=fast, pressure=high
         )

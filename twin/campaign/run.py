@@ -144,9 +144,11 @@ def _follow(command: list[str], log: Path, follow: Follow) -> None:
             file.write(line)
             file.flush()
             try:
-                event = json.loads(line)
+                event = json.loads(line.lstrip("\0"))  # prterun may put a zero byte before what a rank says at its end
             except ValueError:
                 continue  # a library's own print
+            if not isinstance(event, dict):
+                continue
             if event["event"] == "error":
                 errors.append(event)
             else:

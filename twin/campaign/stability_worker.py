@@ -10,7 +10,8 @@ from typing import Any
 
 from mpi4py import MPI
 
-from twin.campaign.worker import Worker, serve
+from twin.campaign.serving import serve
+from twin.campaign.worker import Worker
 from twin.case import Results, load
 from twin.errors import NotConverged
 from twin.files import write_json
@@ -26,7 +27,7 @@ def run(job: dict[str, Any], comm: MPI.Comm) -> None:
     case = load(job["case"])
     worker = Worker(case, job["level"], Results(Path(job["results"])), job["mesh_hash"], comm)
     point = OperatingPoint(*job["point"])
-    worker.point = point.name
+    worker.tell.point = point.name
     worker.tell("start")
     worker.start_near(point)
     share = groups(case, point).precursor_fraction

@@ -7,22 +7,19 @@ The ranks share the walkers; then each takes every size-th tube.
 
 from __future__ import annotations
 
-import json
 import math
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from mpi4py import MPI
 
+from twin.campaign.serving import Teller, serve
 from twin.campaign.tube import Tube
-from twin.campaign.walks import segregations, walkers_mesh
-from twin.campaign.worker import serve
+from twin.campaign.walks import segregations, solved, walkers_mesh
 from twin.case import Results, load
 from twin.errors import BadInput, TwinError
-from twin.fem import storage
-from twin.files import read_json, write_json
+from twin.files import write_json
 from twin.flow.section import Sections
 from twin.flow.section_mesh import from_samples
 from twin.junction import bore_m, groups
@@ -45,15 +42,12 @@ class TubeWorker:
         self.point = OperatingPoint(*job["point"])
         asked = job["tube"]
         self.tube = Tube(**{**asked, "lengths": tuple(asked["lengths"]), "coils": tuple(asked["coils"])})
+        self.tell = Teller(comm, self.point.name)
         self.groups, self.bore = groups(self.case, self.point), bore_m(self.case)
-        self.mesh = self._mesh(job["mesh_hash"])
+        nodes, fields = solved(self.results, self.point, job["mesh_hash"], comm)
+        self.mesh = walkers_mesh(nodes, [fields["velocity"]])
         self.walkers = Walkers(self.mesh, comm)
         self.mesh_error = self.case.level(job["level"]).index_error_at(self.groups.reynolds)
-
-    def tell(self, kind: str, **more: Any) -> None:
-        """Prints an event."""
-        sys.stdout.write(json.dumps({"event": kind, "point": self.point.name, **more}) + "\n")
-        sys.stdout.flush()
 
     def plane(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Places (n, 2) across the plane in bores, the velocity there (n, 3), and c at the nodes of marching, twice.
@@ -127,24 +121,9 @@ class TubeWorker:
                 "scale_bores": at.scale[0, 1] if stop > self.tube.start else None,
             })  # fmt: skip
             name = "straight" if coil is None else f"coil of {1e3 * coil:.3g} mm"
-            self.tell("step", text=f"{name}: M {stations[-1]['index']:.3f} at {stop:.4g} bores")
+            self.tell("step", any_rank=True, text=f"{name}: M {stations[-1]['index']:.3f} at {stop:.4g} bores")
         dean = self.groups.reynolds * math.sqrt(curvature)
         return {"coil_m": coil, "dean": dean, "developed_bores": flow.steady_from, "stations": stations}
-
-    def _mesh(self, mesh_hash: str) -> Tetrahedra:
-        """The walkers' mesh of the solved point; rank 0 reads, all build."""
-        path = self.results.point(self.point.name)
-        read = None
-        if self.comm.rank == 0:
-            record: dict[str, Any] = read_json(path / "record.json") if (path / "record.json").exists() else {}
-            here = record.get("provenance", {}).get("mesh_hash") == mesh_hash
-            if here and record["status"] != "failed" and (path / "fields.vtu").exists():
-                nodes = storage.read_nodes(self.results.mesh / "junction.msh")
-                read = nodes, storage.read_fields(path / "fields.vtu")["velocity"]
-        read = self.comm.bcast(read)
-        if read is None:
-            raise BadInput(f"{self.point.name} is not solved on this mesh", "run twin solve for it first")
-        return walkers_mesh(*read)
 
 
 def _is_half(mesh: Tetrahedra) -> bool:
@@ -164,8 +143,7 @@ def _spread(count: int, half: bool) -> np.ndarray:
 def run(job: dict[str, Any], comm: MPI.Comm) -> None:
     """The tubes of a job on every rank of `comm`; rank 0 writes the record."""
     worker = TubeWorker(job, comm)
-    if comm.rank == 0:
-        worker.tell("start")
+    worker.tell("start")
     plane, reference = worker.plane(), worker.reference()
     mine = [(number, coil) for number, coil in enumerate(worker.tube.coils) if number % comm.size == comm.rank]
     parts, problem = [], None
@@ -186,7 +164,7 @@ def run(job: dict[str, Any], comm: MPI.Comm) -> None:
             "provenance": provenance(ranks=comm.size, mesh_hash=job["mesh_hash"]),
         }  # fmt: skip
         write_json(Path(job["record"]), record)
-        worker.tell("done", status="steady")
+    worker.tell("done", status="steady")
 
 
 if __name__ == "__main__":

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from twin.case import Case
+from twin.case import Case, Results
 from twin.case.schema import SOLVENT
-from twin.errors import TwinError
-from twin.estimate import Estimate
-from twin.fem.storage import Nodes
+from twin.errors import BadInput, TwinError
+from twin.estimate import Z90, Estimate
+from twin.fem import storage
+from twin.files import read_json
 from twin.junction import bore_m, bulk_velocity_m_s, groups, outlet_area
-from twin.mixing import Segregation, exposure, mixing_time, residence, striations, there_and_back
+from twin.mixing import RETURNS, Segregation, exposure, mixing_time, residence, striations, there_and_back
 from twin.operating import OperatingPoint
 from twin.transport import Comm, Places, Planes, Tetrahedra, Walkers, Walks, split, tetrahedra
 
 INLETS = ("antisolvent", "precursor")
-BAND = 1.645  # standard errors to either side of a value: 90 %
 _ELEMENT_PATH = 0.25  # bores between two samples of a history
 _MOST_SAMPLES = 80
-_RETURNS = 24  # walkers sent back from each sample of a history
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,36 @@ class Histories:
     place: np.ndarray
 
 
-def walkers_mesh(nodes: Nodes, velocity: np.ndarray) -> Tetrahedra:
-    """The walkers' mesh of a solved flow: `velocity` (nodes, 3) in U, in the order of `nodes`."""
+def solved(
+    results: Results, point: OperatingPoint, mesh_hash: str, comm: Comm
+) -> tuple[storage.Nodes, dict[str, np.ndarray]]:
+    """The nodes of the mesh and the fields of a solved point at them, on every rank.
+
+    Raises `BadInput` where the point is not solved on this mesh.
+    """
+    path = results.point(point.name)
+    read = None
+    if comm.rank == 0:
+        record: dict[str, Any] = read_json(path / "record.json") if (path / "record.json").exists() else {}
+        here = record.get("provenance", {}).get("mesh_hash") == mesh_hash
+        if here and record["status"] != "failed" and (path / "fields.vtu").exists():
+            read = storage.read_nodes(results.mesh / "junction.msh"), storage.read_fields(path / "fields.vtu")
+    read = comm.allgather(read)[0]
+    if read is None:
+        raise BadInput(f"{point.name} is not solved on this mesh", "run twin solve for it first")
+    return read
+
+
+def walkers_mesh(
+    nodes: storage.Nodes, velocity: Sequence[np.ndarray], times: Sequence[float] = (0.0,), period: float = 0.0
+) -> Tetrahedra:
+    """The walkers' mesh of a solved flow: snapshots of the velocity, each (nodes, 3) in U, in the order of `nodes`.
+
+    An unsteady flow gives the times of its snapshots and its period, in bores/U.
+    """
     openings = {name: nodes.faces[name] for name in (*INLETS, "outlet")}
-    cells, nodal, faces = split(nodes.points, nodes.cells, [velocity], openings)
-    return tetrahedra(nodes.points, cells, nodal, faces)
+    cells, nodal, faces = split(nodes.points, nodes.cells, velocity, openings)
+    return tetrahedra(nodes.points, cells, nodal, faces, times=times, period=period)
 
 
 def species_peclet(case: Case, point: OperatingPoint) -> dict[str, float]:
@@ -119,14 +144,14 @@ def _estimates(found: list[Segregation], unit_s: float, mesh_error: float) -> di
     except ValueError as error:
         raise TwinError(f"no mixing time: {error}", "give more walkers, or a longer outlet") from error
     last = found[-1]
-    spread = math.hypot(BAND * last.index_error, mesh_error)
+    spread = math.hypot(Z90 * last.index_error, mesh_error)
     # Where the streams are all but mixed, or all but apart, the sample's I_s may lie outside of 0 … 1 by its error.
     value = min(max(last.index, 0.0), 1.0)
     index = Estimate(value, max(value - spread, 0.0), min(value + spread, 1.0), "", "bounded")
     # ln τ moves with M by 2 dM/((1 − M) |ln I_s|).
     inside = min(max(last.segregation, last.error), 1 - last.error)
     sensitivity = 2 / (math.sqrt(inside) * abs(math.log(inside)))
-    log_spread = math.hypot(BAND * fit.log_error, sensitivity * mesh_error)
+    log_spread = math.hypot(Z90 * fit.log_error, sensitivity * mesh_error)
     tau = Estimate(fit.tau, fit.tau * math.exp(-log_spread), fit.tau * math.exp(log_spread), "s", "bounded")
     return {
         "planes": [plane.as_dict() for plane in found],
@@ -143,7 +168,7 @@ def _histories(walkers: Walkers, start: Places, peclet: float, unit_s: float) ->
     filled = np.arange(_MOST_SAMPLES) < elements.taken[:, None]
     rows = elements.samples[filled]
     places = Places(rows[:, 0].astype(np.int64), rows[:, 1:5], rows[:, 5])
-    returned = walkers.share(places, "precursor", peclet, _RETURNS, purpose=8)
+    returned = walkers.share(places, "precursor", peclet, RETURNS, purpose=8)
     time_s, composition = np.full(filled.shape, np.nan), np.full(filled.shape, np.nan)
     place = np.full((*filled.shape, 3), np.nan)
     time_s[filled], composition[filled], place[filled] = places.time * unit_s, returned, places.points(walkers.mesh)

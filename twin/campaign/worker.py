@@ -7,11 +7,7 @@ Rank 0 prints one JSON event a line. A point that fails is recorded, and the res
 
 from __future__ import annotations
 
-import json
-import sys
 import time
-import traceback
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,6 +18,7 @@ from mpi4py import MPI
 
 from twin.campaign.buoyant import CoupledSolver
 from twin.campaign.record import gravity, grid_record, heading, point_hash, pressure_unit_pa
+from twin.campaign.serving import Teller, serve
 from twin.campaign.walks import walked, walkers_mesh
 from twin.case import Case, Results, load
 from twin.errors import TwinError
@@ -44,7 +41,7 @@ class Worker:
     def __init__(self, case: Case, level: str, results: Results, mesh_hash: str, comm: MPI.Comm) -> None:
         self.case, self.level, self.results, self.mesh_hash, self.comm = case, level, results, mesh_hash, comm
         self.domain: Domain = read_domain(results.mesh / "junction.msh", comm)
-        self.point = ""
+        self.tell = Teller(comm)
         self._coarser: Domain | None = None
         self._nodes: storage.Nodes | None = None
         liquids = case.liquids
@@ -53,12 +50,6 @@ class Worker:
         watch = lambda line: self.tell("step", text=line)  # noqa: E731
         self.coupled = CoupledSolver(self.domain, mixture, case.coupling, direction, watch=watch)
         self.flow = self.coupled.flow
-
-    def tell(self, kind: str, **more: Any) -> None:
-        """Prints an event, on rank 0."""
-        if self.comm.rank == 0:
-            sys.stdout.write(json.dumps({"event": kind, "point": self.point, **more}) + "\n")
-            sys.stdout.flush()
 
     def start_from_coarser(self, point: OperatingPoint) -> bool:
         """Starts from the point's own solution on the next coarser level, if that is solved; says whether it is."""
@@ -114,7 +105,7 @@ class Worker:
     def solve(self, point: OperatingPoint) -> None:
         """Solves one point and writes its record, or the reason why it has no numbers."""
         collect_in_step()
-        self.point = point.name
+        self.tell.point = point.name
         began = time.perf_counter()
         record = heading(self.case, point)
         self.tell("start")
@@ -168,7 +159,7 @@ class Worker:
             mesh = self.results.mesh / "junction.msh"
             self._nodes = self.comm.bcast(storage.read_nodes(mesh) if self.comm.rank == 0 else None)
         nodal = self.comm.bcast(storage.nodal(self.domain, velocity))
-        mixing, histories = walked(self.case, self.level, point, walkers_mesh(self._nodes, nodal), self.comm)
+        mixing, histories = walked(self.case, self.level, point, walkers_mesh(self._nodes, [nodal]), self.comm)
         if self.comm.rank == 0:
             storage.write_arrays(self.results.point(point.name) / "histories.npz", **asdict(histories))
         return mixing
@@ -193,24 +184,6 @@ def run(job: dict[str, Any], comm: MPI.Comm) -> None:
         if not worker.start_from_coarser(point) and number == 0:
             worker.start_near(point)
         worker.solve(point)
-
-
-def serve(work: Callable[[dict[str, Any], MPI.Comm], None]) -> None:
-    """Does `work` with the job file of the command line; any error that is not a point's own ends all ranks."""
-    comm = MPI.COMM_WORLD
-    collect_in_step()
-    try:
-        work(read_json(Path(sys.argv[1])), comm)
-    except TwinError as error:
-        # Any rank may be the one that met it (the disk is rank 0's); repeated lines are harmless.
-        event = {"event": "error", "message": error.message, "remedy": error.remedy, "exit_code": error.exit_code}
-        sys.stdout.write(json.dumps(event) + "\n")
-        sys.stdout.flush()
-        comm.Abort(1)
-    except Exception:  # noqa: BLE001 (one rank's error must not leave the others waiting)
-        traceback.print_exc()
-        sys.stderr.flush()
-        comm.Abort(1)
 
 
 if __name__ == "__main__":

@@ -47,6 +47,10 @@ class Results:
         """The mixing down the tube after the junction, of an operating point."""
         return self.folder / "tube" / f"{name}.json"
 
+    def pulse(self, name: str, pulse: str) -> Path:
+        """The mixing of an operating point with a pulsating pump; its marches lie beside it."""
+        return self.folder / "pulse" / name / f"{pulse}.json"
+
     @property
     def campaign(self) -> Path:
         """The campaign table."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from twin.campaign import point_state, run_points, submit_sweep, write_table
 from twin.case import Case, FlowCase, Results, load_any
+from twin.case.schema import SOLVENT
 from twin.cli import flow
 from twin.cli.common import add_high_reynolds, add_ranks, add_verb, need_field_half, opened, point_of, ranks_of
 from twin.cli.console import Reporter
@@ -20,8 +21,6 @@ from twin.units import to_ml_per_h, to_mm
 
 if TYPE_CHECKING:
     from twin.meshing import MeshFolder
-
-SOLVENT = "solvent"  # the precursor's own liquid among the species of a record
 
 
 def add_verbs(verbs: Any) -> None:

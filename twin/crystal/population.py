@@ -18,15 +18,15 @@ dissolution are left out.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.integrate import solve_ivp
 from scipy.optimize import brentq
 
-from twin.crystal.engulfment import Engulfment
 from twin.crystal.kinetics import MOLAR_VOLUME, Kinetics
 from twin.crystal.moments import Nodes, moment_rates, nodes
 from twin.errors import BadInput, NotConverged
@@ -40,6 +40,20 @@ _MIXED = 1e-3
 CLOSURE = 1e-10
 
 Rates = Callable[[float, NDArray[np.float64]], list[float]]
+
+
+class Zone(Protocol):
+    """What the balances know of mixing: `Engulfment`, one zone for all, or the `History` of one fluid element."""
+
+    @property
+    def precursor_fraction(self) -> float:
+        """X₀ = Q_p/Q, to which φ falls."""
+
+    def dmf_fraction(self, time_s: float) -> float:
+        """φ at a time in s; never rising."""
+
+    def time_at(self, dmf_fraction: float) -> float:
+        """The time in s at which φ has fallen to a value; inf where it never does."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +86,7 @@ class Crystals:
         return self.conversion > 1e-6
 
 
-def saturation_time(kinetics: Kinetics, zone: Engulfment, feed: float) -> float:
+def saturation_time(kinetics: Kinetics, zone: Zone, feed: float) -> float:
     """The time in s at which the zone becomes supersaturated, if nothing crystallizes; inf where it never does.
 
     ln S(φ) = ln(c₀/c*_DMF) + ln φ + σ (1 − φ) has its maximum at φ = 1/σ. `feed` is c₀ in mol per m³ of precursor.
@@ -91,7 +105,7 @@ def saturation_time(kinetics: Kinetics, zone: Engulfment, feed: float) -> float:
 
 def crystallize(
     kinetics: Kinetics,
-    zone: Engulfment,
+    zone: Zone,
     feed: float,
     templates: Templates | None = None,
     shape: float = 1.0,
@@ -118,7 +132,7 @@ def crystallize(
     return _collected(state, evaluations + more)
 
 
-def _rates(kinetics: Kinetics, zone: Engulfment, feed: float, templates: Templates | None, shape: float) -> Rates:
+def _rates(kinetics: Kinetics, zone: Zone, feed: float, templates: Templates | None, shape: float) -> Rates:
     """The right-hand side, for the state (μ₀, μ₁, μ₂, μ₃, y, ν)."""
     number = feed * MOLAR_VOLUME / (shape * UNIT_SIZE**3)
     limit = templates.size_limit / UNIT_SIZE if templates else math.inf
@@ -166,7 +180,18 @@ def _collected(state: NDArray[np.float64], evaluations: int) -> Crystals:
     if not closure <= CLOSURE:
         raise NotConverged(f"solute and crystal differ from the feed by {closure:.2g} of it, not by {CLOSURE:g}",
                            "tighten the tolerance of the crystal model")
-    moments = (m0, m1, m2, m3)
+    return _of_moments((m0, m1, m2, m3), closure, evaluations)
+
+
+def averaged(parts: Sequence[Crystals]) -> Crystals:
+    """The crystals of fluid elements that carry equal shares of the precursor, collected together."""
+    moments = np.mean([part.moments for part in parts], axis=0).tolist()
+    worst = max(part.closure for part in parts)
+    return _of_moments(tuple(moments), worst, sum(part.evaluations for part in parts))
+
+
+def _of_moments(moments: tuple[float, float, float, float], closure: float, evaluations: int) -> Crystals:
+    m0, m1, m2, m3 = moments
     if m3 <= 1e-6 or m0 <= _NONE:
         return Crystals(max(m3, 0.0), math.nan, math.nan, moments, closure, evaluations)
     mean = m1 / m0

@@ -124,6 +124,21 @@ class TransientSolver:
         self._fastest = 0.0
         self.start(None, None)
 
+    @property
+    def velocity(self) -> fem.Function:
+        """The present velocity: one object through the march; copy what you keep."""
+        return self._now
+
+    @property
+    def pressure(self) -> fem.Function:
+        """The present pressure, likewise."""
+        return self._pressure
+
+    @property
+    def change(self) -> fem.Function:
+        """The present ∂u/∂t, likewise."""
+        return self._slope
+
     # -- where it starts ---------------------------------------------------------------------------------------------
 
     def start(self, velocity: fem.Function | None, pressure: fem.Function | None, time: float = 0.0) -> None:
@@ -240,7 +255,7 @@ class TransientSolver:
 
     def _wanted(self, cfl: float, longest: float) -> float:
         """The length of the next steps: the present one as long as it is about right."""
-        crossing = self._crossings()
+        crossing = self.crossings()
         ideal = min(longest, cfl / crossing if crossing > 0 else longest)
         if self._nominal == 0.0:
             self._nominal = ideal / 5  # the first step is of first order
@@ -286,7 +301,7 @@ class TransientSolver:
     def _measure(self, length: float, later: float) -> TransientState:
         norm = math.sqrt(self._momentum.square(self._now.x.array))
         rate = math.sqrt(self._momentum.square(self._slope.x.array)) / norm if norm > 0 else 0.0
-        crossed = length * self._crossings()
+        crossed = length * self.crossings()
         leak = self._projection.leak()
         return TransientState(later, length, self._now, self._pressure, self._slope, rate, norm**2 / 2, crossed, leak)
 
@@ -329,8 +344,8 @@ class TransientSolver:
         owned = constants.dofmap.index_map.size_local
         return compiled(speed * test * dx), measure[:owned]
 
-    def _crossings(self) -> float:
-        """The largest number of cells that the fluid crosses in a unit of time."""
+    def crossings(self) -> float:
+        """The largest number of cells that the fluid crosses at present in a unit of time."""
         owned = len(self._cell_measure)
         rates = fem.assemble_vector(self._crossing).array[:owned] / self._cell_measure
         return self._comm_max(float(rates.max(initial=0.0)))

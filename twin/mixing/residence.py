@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+#: Walkers sent back from each sample of a fluid element's history: its φ is good to √(φ(1 − φ)/24).
+RETURNS = 24
+
 
 @dataclass(frozen=True)
 class Residence:

@@ -101,3 +101,49 @@ def striations(planes: Sequence[Segregation], peclet: float) -> list[Striation]:
         thickness = math.sqrt(2 * middle * length / (peclet * fall))
         found.append(Striation((one.bores + two.bores) / 2, thickness, thickness * error / (2 * fall)))
     return found
+
+
+@dataclass(frozen=True)
+class Swing:
+    """The part of I_s at one plane that lies between the phases of a period, with its standard error."""
+
+    bores: float
+    segregation: float
+    error: float
+
+
+def swings(
+    positions: Sequence[float],
+    walkers: int,
+    mean: float,
+    plane: np.ndarray,
+    direction: np.ndarray,
+    phase: np.ndarray,
+    flow: np.ndarray,
+) -> list[Swing]:
+    """How much of the I_s of a periodic flow is a swing of the whole plane's mixture in time.
+
+    I_s about the mean c̄ of the period is I_s about each moment's own mean m(t), and ∫Q (m − c̄)² dt/[∫Q dt c̄(1 − c̄)]:
+    what even a tube of no thickness would have. A part f of the crossings in a part w of the flow says m/c̄ = f/w.
+
+    Args:
+        positions: (planes,) in bores.
+        walkers: how many were released, over one period, as dense as the precursor's inflow.
+        mean: c̄, over the period.
+        plane: of each crossing, (k,).
+        direction: of each crossing, (k,); +1 is downstream.
+        phase: of each crossing, (k,), from 0 up to 1.
+        flow: share of the period's flow in each of so many equal parts of the period, (parts,).
+
+    The noise of counting, (parts − 1)/walkers in the mean, is taken away; so a small swing may come out negative.
+    """
+    parts, found = len(flow), []
+    part = np.minimum((phase * parts).astype(int), parts - 1)
+    for number, position in enumerate(positions):
+        here = plane == number
+        share = np.bincount(part[here], direction[here], minlength=parts) / walkers
+        excess = float((share**2 / flow).sum()) - 1 - (parts - 1) / walkers
+        error = math.sqrt(2 * (parts - 1) / walkers**2 + 4 * max(excess, 0.0) / walkers)
+        scale = mean / (1 - mean)
+        found.append(Swing(float(position), scale * excess, scale * error))
+    return found

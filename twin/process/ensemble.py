@@ -19,6 +19,7 @@ from twin.crystal import (
     Ligand,
     Optics,
     Templates,
+    Zone,
     crystallize,
     quantum_yield,
 )
@@ -50,9 +51,15 @@ class Member:
         self, ligand: Ligand, point: OperatingPoint, mixing_time_s: float, feed: float, tolerance: float = 1e-7
     ) -> Crystals:
         """The crystals at a point; `feed` in mol per m³ of the precursor stream."""
-        own = self.parameters
-        kinetics = Kinetics(**{name: own[name] for name in _KINETICS}, temperature_k=point.temperature_k)
         zone = Engulfment.from_mixing_time(point.precursor_fraction, mixing_time_s)
+        return self.crystals_in(zone, ligand, point.temperature_k, feed, tolerance)
+
+    def crystals_in(
+        self, zone: Zone, ligand: Ligand, temperature_k: float, feed: float, tolerance: float = 1e-7
+    ) -> Crystals:
+        """The crystals of a zone, or of the history of a fluid element."""
+        own = self.parameters
+        kinetics = Kinetics(**{name: own[name] for name in _KINETICS}, temperature_k=temperature_k)
         if ligand == "ps":
             templates = Templates(own["size_limit"], own["template_rate"], own["template_barrier"])
             return crystallize(kinetics, zone, feed, templates, tolerance=tolerance)

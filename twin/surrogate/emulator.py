@@ -11,11 +11,11 @@ import numpy as np
 from scipy.special import expit, logit
 
 from twin.errors import BadInput
-from twin.estimate import Estimate, Label
+from twin.estimate import Z90, Estimate, Label
 from twin.files import digest
 from twin.operating import OperatingPoint
 from twin.surrogate.dataset import LABELS, Array, Dataset
-from twin.surrogate.gp import Z90, Inputs, Process, inflation, learn, leave_one_out
+from twin.surrogate.gp import Inputs, Process, inflation, learn, leave_one_out
 from twin.surrogate.hull import Hull
 
 Target = Literal["mixing_time_s", "mixing_index", "pressure_drop_pa"]

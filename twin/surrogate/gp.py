@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from twin.estimate import Z90
+
 Array = NDArray[np.float64]
 
-#: Half width of the central 90 % of a normal distribution, in standard deviations.
-Z90 = 1.6448536269514722
 #: Share of the points that the band is to hold.
 COVERAGE = 0.9
 _SEED = 0

@@ -45,6 +45,7 @@ class Tetrahedra:
     velocity    (snapshots, cells, 10, 3): coefficients of 1, a, b, c, a², b², c², ab, ac, bc; (a, b, c) = λ₁, λ₂, λ₃
     times       (snapshots,): when each snapshot holds, in bores/U; one snapshot is a steady flow
     imbalance   Σ|net flow out of a cell| before the correction, over Σ of what enters the cells
+    period      after which the snapshots hold again, in bores/U; 0: never
     """
 
     points: np.ndarray
@@ -55,6 +56,12 @@ class Tetrahedra:
     velocity: np.ndarray
     times: np.ndarray
     imbalance: float
+    period: float = 0.0
+
+    @property
+    def clock(self) -> np.ndarray:
+        """The times, and in a periodic flow that at which the first snapshot holds again."""
+        return np.append(self.times, self.times[0] + self.period) if self.period else self.times
 
     def flows(self, name: str, snapshot: int = 0) -> np.ndarray:
         """The flow into the fluid through each face of an opening, in the order of `faces`."""
@@ -140,6 +147,7 @@ def tetrahedra(
     boundaries: Mapping[str, np.ndarray],
     outlets: Sequence[str] = ("outlet",),
     times: Sequence[float] = (0.0,),
+    period: float = 0.0,
 ) -> Tetrahedra:
     """The walkers' mesh from straight cells.
 
@@ -150,6 +158,7 @@ def tetrahedra(
         boundaries: the corners, (faces, 3), of every face of each opening; all other outer faces are walls.
         outlets: openings that may take up what the inlets' flows do not balance.
         times: of the snapshots.
+        period: after which they hold again; 0 where they don't.
 
     Raises:
         BadInput: cells with no volume; faces of an opening that are not outer faces; a velocity that is far from
@@ -157,21 +166,23 @@ def tetrahedra(
     """
     if len(velocity) != len(times) or np.any(np.diff(times) <= 0):
         raise BadInput("every snapshot of the velocity needs its time", "give rising times, one a snapshot")
+    if period and not period > times[-1] - times[0]:
+        raise BadInput(f"a period of {period:g} ends before its snapshots do", "give a longer one, or fewer snapshots")
     near = _along_a_curve(points[cells].mean(axis=1))
-    cells, velocity = np.asarray(cells, np.int64)[near], [nodal[near] for nodal in velocity]
+    cells = np.asarray(cells, np.int64)[near]
     order = np.argsort(cells, axis=1)
     cells = np.take_along_axis(cells, order, axis=1)
     gradients = _gradients(points, cells)
     beyond = _beyond(cells, boundaries)
     position = _edge_positions()
-    corrected, imbalance = [], 0.0
-    for nodal in velocity:
+    corrected, imbalance = np.empty((len(times), len(cells), 10, 3)), 0.0
+    for number, nodal in enumerate(one[near] for one in velocity):
         first, second = (order[:, [e[k] for e in EDGES]] for k in (0, 1))
         middles = np.take_along_axis(nodal[:, 4:], position[first, second][..., None], axis=1)
         sorted_nodal = np.concatenate([np.take_along_axis(nodal[:, :4], order[..., None], axis=1), middles], axis=1)
-        free = [-2 - number for number, name in enumerate(boundaries) if name in outlets]
+        free = [-2 - opening for opening, name in enumerate(boundaries) if name in outlets]
         solenoidal, worst = without_divergence(points, cells, gradients, beyond, sorted_nodal, free)
-        corrected.append(np.einsum("mn,cnd->cmd", _NODES_TO_MONOMIALS, solenoidal))
+        corrected[number] = np.einsum("mn,cnd->cmd", _NODES_TO_MONOMIALS, solenoidal)
         imbalance = max(imbalance, worst)
     return Tetrahedra(
         points=np.ascontiguousarray(points, float),
@@ -179,9 +190,10 @@ def tetrahedra(
         gradients=np.ascontiguousarray(gradients),
         beyond=beyond,
         openings=tuple(boundaries),
-        velocity=np.ascontiguousarray(np.stack(corrected)),
+        velocity=corrected,
         times=np.asarray(times, float),
         imbalance=imbalance,
+        period=period,
     )
 
 

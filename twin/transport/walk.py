@@ -80,31 +80,51 @@ def _velocity(q: np.ndarray, a: float, b: float, c: float) -> tuple[float, float
 
 
 @_compile
+def _in_period(times, snapshots, t):  # type: ignore[no-untyped-def]
+    """A time within the first period; in a flow that is not periodic, which has as many times as snapshots, itself."""
+    if len(times) == snapshots:
+        return t
+    period = times[-1] - times[0]
+    return t - math.floor((t - times[0]) / period) * period
+
+
+@_compile
 def _at(velocity, times, cell, a, b, c, t):  # type: ignore[no-untyped-def]
-    """The velocity at a time: linear between snapshots, constant before the first and after the last."""
-    last = len(times) - 1
-    if last == 0 or t <= times[0]:
+    """The velocity at a time: linear between snapshots; without a period, constant before the first and after the last.
+
+    With a period, `times` ends with that at which the first snapshot holds again.
+    """
+    snapshots, last = len(velocity), len(times) - 1
+    if snapshots == 1:
+        return _velocity(velocity[0, cell], a, b, c)
+    t = _in_period(times, snapshots, t)
+    if t <= times[0]:
         return _velocity(velocity[0, cell], a, b, c)
     if t >= times[last]:
-        return _velocity(velocity[last, cell], a, b, c)
+        return _velocity(velocity[last % snapshots, cell], a, b, c)
     k = np.searchsorted(times, t) - 1
     share = (t - times[k]) / (times[k + 1] - times[k])
     x0, y0, z0 = _velocity(velocity[k, cell], a, b, c)
-    x1, y1, z1 = _velocity(velocity[k + 1, cell], a, b, c)
+    x1, y1, z1 = _velocity(velocity[(k + 1) % snapshots, cell], a, b, c)
     return x0 + share * (x1 - x0), y0 + share * (y1 - y0), z0 + share * (z1 - z0)
 
 
 @_compile
-def _until(times, now, direction):  # type: ignore[no-untyped-def]
+def _until(times, snapshots, now, direction):  # type: ignore[no-untyped-def]
     """How long to the next snapshot: no step goes past it, since the velocity has a kink in time there."""
-    if len(times) == 1:
+    if snapshots == 1:
         return math.inf
-    near = _NEAR * (times[-1] - times[0])
+    near, periodic = _NEAR * (times[-1] - times[0]), len(times) > snapshots
+    now = _in_period(times, snapshots, now)
     if direction > 0:
         k = np.searchsorted(times, now + near, "right")
-        return times[k] - now if k < len(times) else math.inf
+        if k < len(times):
+            return times[k] - now
+        return times[-1] - now + times[1] - times[0] if periodic else math.inf
     k = np.searchsorted(times, now - near, "left") - 1
-    return now - times[k] if k >= 0 else math.inf
+    if k >= 0:
+        return now - times[k]
+    return now - times[0] + times[-1] - times[-2] if periodic else math.inf
 
 
 @_compile
@@ -214,7 +234,7 @@ def walk(  # type: ignore[no-untyped-def]  # noqa: D417
     """Walks each walker to its end.
 
     Args:
-        points, cells, gradients, beyond, velocity, times: of `Tetrahedra`.
+        points, cells, gradients, beyond, velocity, times: of `Tetrahedra`, the times as its `clock`.
         absorbs: (openings,) bool: whether a walker leaves there, or is reflected.
         watched: (cells,) bool: where crossings of planes count; axis: (3,) normal of the planes; planes: (planes,)
             rising positions on it, from the origin.
@@ -256,7 +276,7 @@ def walk(  # type: ignore[no-untyped-def]  # noqa: D417
             free = min(_GROWTH * free, limits[0] / max(_reach(g, x, y, z)[0], 1e-12))
             free = min(free, limits[2] ** 2 / max(2 * diffusivity * steep, 1e-12))
             now = start_time[w] + direction * t
-            dt = 0.0 if t >= most_time else min(free, _until(times, now, direction))
+            dt = 0.0 if t >= most_time else min(free, _until(times, len(velocity), now, direction))
             if diffusivity > 0:
                 sigma = math.sqrt(diffusivity * max(owed + dt, 0.0))
                 owed = min(owed + dt, 0.0)

@@ -173,25 +173,26 @@ class Walkers:
     def __init__(self, mesh: Tetrahedra, comm: Comm | None = None, step: Step | None = None, seed: int = 1) -> None:
         self.mesh, self.comm, self.step, self.seed = mesh, comm or Alone(), step or Step(), seed
 
-    def release(self, opening: str, count: int, at: float = 0.0) -> Places:
+    def release(self, opening: str, count: int, at: float = 0.0, snapshot: int = 0) -> Places:
         """`count` places on an inlet, as dense as its inflow; on an outlet, for walks against the flow, as its outflow.
 
-        They are stratified over the faces, and found by rejection within a face.
+        They are stratified over the faces, and found by rejection within a face. `snapshot` says whose inflow it is.
 
         Raises `BadInput` where nothing flows.
         """
         cell, face = self.mesh.faces(opening)
-        flows = self.mesh.flows(opening)
+        flows = self.mesh.flows(opening, snapshot)
         sense = 1.0 if flows.sum() >= 0 else -1.0
         inflow = np.maximum(sense * flows, 0.0)
         if not inflow.sum() > 0:
             raise BadInput(f'nothing flows through "{opening}"', "give it a rate")
-        draw = np.random.default_rng([self.seed, 0])
+        draw = np.random.default_rng([self.seed, snapshot])
         quantile = (np.arange(count) + draw.random(count)) / count
         chosen = np.searchsorted(np.cumsum(inflow) / inflow.sum(), quantile).clip(max=len(inflow) - 1)
         cell, face = cell[chosen], face[chosen]
         inward = -sense * self.mesh.areas(cell, face)
-        speed = np.einsum("nkd,nd->nk", self.mesh.face_velocities(cell, face), inward)  # at corners, then at middles
+        velocity = self.mesh.face_velocities(cell, face, snapshot)
+        speed = np.einsum("nkd,nd->nk", velocity, inward)  # at corners, then at middles
         controls = [2 * speed[:, 3 + k] - (speed[:, (k + 1) % 3] + speed[:, (k + 2) % 3]) / 2 for k in range(3)]
         bound = np.maximum(speed[:, :3].max(axis=1), np.max(controls, axis=0))  # of a quadratic, by Bernstein's form
         place, open_ = np.zeros((count, 3)), np.arange(count)
@@ -206,6 +207,35 @@ class Walkers:
         weights = np.zeros((count, 4))
         np.put_along_axis(weights, FACES[face], place, axis=1)
         return Places(cell, weights, np.full(count, at))
+
+    def release_over_period(self, opening: str, count: int) -> Places:
+        """`count` places and times, as dense as the inflow in place and time over one period; of a steady flow, at 0.
+
+        Linear in time between snapshots, the inflow is the sum of what each snapshot gives, which rises from the time
+        of the one before it and falls until that of the next one: a walker belongs to one snapshot, and its time is
+        drawn from that triangle. Raises `BadInput` where nothing flows, or the flow is unsteady without a period.
+        """
+        mesh = self.mesh
+        if len(mesh.times) == 1:
+            return self.release(opening, count)
+        if not mesh.period:
+            raise BadInput("the flow is not periodic", "release the walkers at one time")
+        gaps = np.diff(mesh.clock)
+        before, after = np.roll(gaps, 1), gaps
+        flows = np.array([mesh.flows(opening, number).sum() for number in range(len(mesh.times))])
+        given = np.cumsum(np.abs(flows) * (before + after))
+        draw = np.random.default_rng([self.seed, len(mesh.times)])
+        quantile = (np.arange(count) + draw.random(count)) / count
+        numbers = np.bincount(np.searchsorted(given / given[-1], quantile), minlength=len(flows))
+        parts = []
+        for number, (few, rise, fall) in enumerate(zip(numbers, before, after, strict=True)):
+            places = self.release(opening, int(few), snapshot=number)
+            share = (draw.permutation(few) + draw.random(few)) / few  # one of each of so many equal parts
+            early = -rise + np.sqrt(share * rise * (rise + fall))
+            late = fall - np.sqrt((1 - share) * fall * (rise + fall))
+            times = mesh.times[number] + np.where(share * (rise + fall) < rise, early, late)
+            parts.append(Places(places.cell, places.weights, times))
+        return Places(*(np.concatenate([getattr(one, name) for one in parts]) for name in ("cell", "weights", "time")))
 
     def walk(
         self,
@@ -266,7 +296,8 @@ class Walkers:
             for name in leave:
                 mesh.faces(name)  # says so where there is none of that name
             return np.array([name in leave for name in mesh.openings], bool)
-        flows = np.array([mesh.flows(name).sum() for name in mesh.openings])
+        snapshots = range(len(mesh.times))
+        flows = np.array([np.mean([mesh.flows(name, one).sum() for one in snapshots]) for name in mesh.openings])
         return flows < 0 if forward else flows > 0
 
     def _share(self, start, mine, peclet, forward, absorbs, planes, samples, most_time, purpose):  # type: ignore[no-untyped-def]
@@ -276,7 +307,7 @@ class Walkers:
         while True:
             events = np.empty((room, 9))
             ended, duration, steps, count, filled, last = walk.walk(
-                mesh.points, mesh.cells, mesh.gradients, mesh.beyond, mesh.velocity, mesh.times, absorbs,
+                mesh.points, mesh.cells, mesh.gradients, mesh.beyond, mesh.velocity, mesh.clock, absorbs,
                 planes.watched(mesh), planes.axis, planes.positions, 1 / peclet, 1.0 if forward else -1.0,
                 self.step.limits, most_time, self.seed * 1_000_003 + purpose, mine, start.cell[mine],
                 start.weights[mine], start.time[mine], samples[0], events, taken,

@@ -175,7 +175,7 @@ def walk_job(job: dict[str, Any], comm: Any) -> WalkJob:
     )
     clock = _Busy(comm)
     clock.start()
-    mesh = walkers_mesh(nodes, velocity)
+    mesh = walkers_mesh(nodes, [velocity])
     seconds_mesh, cpu = clock.stop()
     what = (mesh, job["peclet"], job["share"], job["planes"])
     measured(*what, _FEW, comm)

@@ -6,6 +6,7 @@ else it allows for.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +25,7 @@ _SPECTRAL = "separation of variables"
 
 def checks() -> list[Check]:
     """All that takes seconds."""
-    return [*plug(), *poiseuille(), *core(), *sink(), *dispersion(), *swirl(), *closed()]
+    return [*plug(), *poiseuille(), *core(), *sink(), *dispersion(), *swirl(), *closed(), *pulsating()]
 
 
 def segregation_along(
@@ -219,19 +220,25 @@ def swirl(walkers: int = 4000) -> list[Check]:
     ]
 
 
+_SHUT: dict[str, Callable[[np.ndarray], np.ndarray]] = {"outlet": lambda x: x[:, 0] > 1 - 1e-9}
+
+
+def _vortex(x: np.ndarray) -> np.ndarray:
+    """About the third axis of the unit cube; nothing passes its walls."""
+    a, b, c = np.pi * x.T
+    return np.column_stack([
+        np.sin(a) * np.cos(b) * np.sin(c), -np.cos(a) * np.sin(b) * np.sin(c), np.zeros(len(x)),
+    ])  # fmt: skip
+
+
 def closed(walkers: int = 40_000, bins: int = 4) -> list[Check]:
-    """Uniform stays uniform: walkers spread evenly in a closed box that is stirred are spread evenly later too.
+    """Uniform stays uniform: walkers spread evenly in a closed box that is stirred are spread evenly later too."""
+    mesh = box((1.0, 1.0, 1.0), (8, 8, 8), _vortex, _SHUT)
+    return _even("χ² of an even spread after stirring", mesh, walkers, bins)
 
-    χ² over the boxes of a grid, per degree of freedom; its own deviation is √(2/(bins³ − 1)).
-    """
 
-    def velocity(x: np.ndarray) -> np.ndarray:
-        a, b, c = np.pi * x.T
-        return np.column_stack([
-            np.sin(a) * np.cos(b) * np.sin(c), -np.cos(a) * np.sin(b) * np.sin(c), np.zeros(len(x)),
-        ])  # fmt: skip
-
-    mesh = box((1.0, 1.0, 1.0), (8, 8, 8), velocity, {"outlet": lambda x: x[:, 0] > 1 - 1e-9})
+def _even(what: str, mesh: Tetrahedra, walkers: int, bins: int) -> list[Check]:
+    """χ² over the boxes of a grid, per degree of freedom; its own deviation is √(2/(bins³ − 1))."""
     draw = np.random.default_rng(5)
     volume = np.abs(np.linalg.det(np.diff(mesh.points[mesh.cells], axis=1)))
     cell = np.sort(draw.choice(len(volume), walkers, p=volume / volume.sum()))
@@ -242,11 +249,100 @@ def closed(walkers: int = 40_000, bins: int = 4) -> list[Check]:
     expected = walkers / bins**3
     chi = float(((count - expected) ** 2 / expected).sum() / (bins**3 - 1))
     return [
-        Check(
-            "χ² of an even spread after stirring", chi, 1.0, SIGMAS * math.sqrt(2 / (bins**3 - 1)), "detailed balance"
-        ),
+        Check(what, chi, 1.0, SIGMAS * math.sqrt(2 / (bins**3 - 1)), "detailed balance"),
         Check("walkers lost", float(walkers - count.sum()), 0.0, 0.5, "confinement"),
     ]
+
+
+def pulsing(mesh: Tetrahedra, factors: np.ndarray, period: float) -> Tetrahedra:
+    """The body with its velocity times each factor in turn, evenly spread over a period."""
+    return dataclasses.replace(
+        mesh,
+        velocity=np.ascontiguousarray(mesh.velocity[:1] * factors[:, None, None, None]),
+        times=period * np.arange(len(factors)) / len(factors),
+        period=period,
+    )
+
+
+def pulsating(walkers: int = 10_000, snapshots: int = 8) -> list[Check]:
+    """Periodic flows: mixing in a plug that pulsates, conservation of the species, and an even spread that stays even.
+
+    The plug moves by f(t) = 1 + 0.8 sin 2πt/T, linear between snapshots; what entered at t₀ has mixed for the time τ
+    in which it comes to the plane, so I_s there is the mean of the steady I_s(τ), weighted with f(t₀).
+    """
+    peclet, period = 300.0, 30.0
+    factors = 1 + 0.8 * np.sin(2 * np.pi * np.arange(snapshots) / snapshots)
+    still = box((20.0, 1.0, 0.5), (40, 12, 6), lambda x: np.tile([1.0, 0, 0], (len(x), 1)), _streams(20.0, 0.25))
+    mesh, positions = pulsing(still, factors, period), (2.0, 8.0, 19.0)
+    walk = Walkers(mesh)
+    down = walk.walk(walk.release_over_period("precursor", walkers), peclet, True, Planes.at(mesh, positions))
+    crossings = down.crossings
+    back = walk.walk(crossings.places, peclet, False, purpose=2)
+    found = there_and_back(
+        positions, walkers, 0.25, crossings.walker, crossings.plane, crossings.direction, back.ended == 0
+    )
+    exact = graetz.plates(lambda s: np.ones_like(s), -0.25)
+    fine = 4000  # steps of a period: with kinks at whole ones, the trapezoidal rule is exact for the displacement
+    clock = np.arange(0, 20 * fine + 1) * period / fine
+    speed = np.interp(clock % period, mesh.clock, [*factors, factors[0]])
+    gone = np.concatenate([[0.0], np.cumsum((speed[1:] + speed[:-1]) / 2 * period / fine)])
+
+    def mixed(distance: float) -> float:
+        entered = np.arange(0, fine, 10)
+        stay = np.interp(gone[entered] + distance, gone, clock) - clock[entered]
+        steady = np.array([exact.segregation(one, peclet) for one in stay])
+        return float(speed[entered] @ steady / speed[entered].sum())
+
+    rows = _compare("plug flow that pulsates by 80 %", found, mixed, _SPECTRAL)
+    return [*rows, *_fed(4 * walkers, snapshots), *_stirred_in_turn(4 * walkers, snapshots)]
+
+
+def _fed(walkers: int, snapshots: int) -> list[Check]:
+    """Two streams of which one pulsates more: what flows out over a period is what was fed, also as walkers see it."""
+    peclet, period = 1000.0, 6.0
+    mesh = box((4.0, 1.0, 0.5), (16, 12, 4), lambda x: _sheared(x, 0.0), _streams(4.0, 0.25))
+    other = box((4.0, 1.0, 0.5), (16, 12, 4), lambda x: _sheared(x, 4.0), _streams(4.0, 0.25))
+    share = (1 + np.sin(2 * np.pi * np.arange(snapshots) / snapshots)) / 2
+    velocity = mesh.velocity + share[:, None, None, None] * (other.velocity - mesh.velocity)
+    mesh = dataclasses.replace(
+        mesh, velocity=velocity, times=period * np.arange(snapshots) / snapshots, period=period
+    )
+    walk = Walkers(mesh)
+    flow = {name: np.array([mesh.flows(name, k).sum() for k in range(snapshots)]) for name in mesh.openings}
+    mean = float(flow["precursor"].mean() / -flow["outlet"].mean())
+    back = walk.walk(walk.release_over_period("outlet", walkers), peclet, False)
+    returned = float((back.ended == mesh.openings.index("precursor")).mean())
+    start = walk.release_over_period("precursor", walkers)
+    entered = (flow["precursor"] + np.roll(flow["precursor"], -1)) / 2
+    count = np.bincount((start.time / period % 1 * snapshots).astype(int), minlength=snapshots)
+    off = float(np.abs(count / walkers - entered / entered.sum()).max())
+    return [
+        Check("share of the precursor in a period's outflow", returned, mean,
+              SIGMAS * math.sqrt(mean * (1 - mean) / walkers), "conservation of the species"),
+        Check("walkers released in a part of a period, over its inflow", off, 0.0, 10 / walkers ** 0.75,
+              "flux weighting"),
+    ]  # fmt: skip
+
+
+def _sheared(x: np.ndarray, more: float) -> np.ndarray:
+    """A parallel flow whose lower layers are faster by `more`."""
+    return np.column_stack([1 + more * (1 - x[:, 1]) ** 2, np.zeros((len(x), 2))])
+
+
+def _stirred_in_turn(walkers: int, snapshots: int, bins: int = 4) -> list[Check]:
+    """The closed box, stirred about one axis and then about another."""
+
+    def about(axis: int) -> Tetrahedra:
+        turn = np.roll(np.arange(3), axis)
+        return box((1.0, 1.0, 1.0), (8, 8, 8), lambda x: _vortex(x[:, turn])[:, np.argsort(turn)], _SHUT)
+
+    one, two = about(0), about(1)
+    swing = np.cos(2 * np.pi * np.arange(snapshots) / snapshots)[:, None, None, None]
+    mesh = dataclasses.replace(
+        one, velocity=swing * one.velocity + (1 - np.abs(swing)) * two.velocity,
+        times=1.7 * np.arange(snapshots) / snapshots, period=1.7,
+    )  # fmt: skip
+    return _even("χ² of an even spread after stirring in turn", mesh, walkers, bins)
 
 
 def junction(walkers: int = 20_000) -> list[Check]:

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from twin.case import Case
-from twin.estimate import Estimate
+from twin.estimate import Z90, Estimate
 from twin.junction import bore_m
 from twin.mixing.indices import QUOTABLE
 from twin.operating import OperatingPoint
@@ -21,8 +21,6 @@ from twin.view.palette import ANTISOLVENT, BAND, INK, PRECURSOR, QUIET, WARN
 from twin.view.stages import PointState
 from twin.view.words import number
 
-#: Standard errors to either side of a value: 90 %.
-_SIGMAS = 1.645
 _COLUMNS = 6
 _CURVE = 41
 
@@ -69,7 +67,7 @@ def _mixing_panel(panel: Axes, record: dict[str, Any], bore_mm: float) -> None:
     planes, grid = mixing["planes"], mixing["grid"]["planes"]
     z = np.array([plane["bores"] for plane in planes]) * bore_mm
     index = np.array([plane["index"] for plane in planes])
-    error = _SIGMAS * np.array([plane["index_error"] for plane in planes])
+    error = Z90 * np.array([plane["index_error"] for plane in planes])
     spread = np.hypot(error, mixing["mesh_error"])
     panel.fill_between(z, np.clip(index - spread, 0, 1), np.clip(index + spread, 0, 1), color=BAND, linewidth=0)
     panel.plot([plane["bores"] * bore_mm for plane in grid], [plane["index"] for plane in grid], color=QUIET,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 from typing import Any
 
 from twin.case import Case, Results
@@ -10,6 +11,7 @@ from twin.case.load import load_expected
 from twin.errors import BadInput
 from twin.files import digest, read_json
 from twin.junction import find_connector
+from twin.mixing import RETURNS
 from twin.process import ProcessModel, compare
 from twin.surrogate import Surrogate
 from twin.view import content_field, content_lab, plots
@@ -20,8 +22,8 @@ from twin.view.scenes import Picture
 from twin.view.stages import PointState, mesh_quality
 from twin.view.words import LIGANDS, moment, without_folders
 
-#: √(φ(1 − φ)/24) at φ = ½, of the walkers sent back from each sample of a history (`twin.campaign.walks`).
-_SHARE_ERROR = 0.1
+#: √(φ(1 − φ)/n) at φ = ½, of the walkers sent back from each sample of a history.
+_SHARE_ERROR = 0.5 / math.sqrt(RETURNS)
 
 
 def _plot(title: str, alt: str, svg: str, note: str = "") -> dict[str, str]:
@@ -108,7 +110,7 @@ def mixing_part(
                 " in two bands, a dashed line at the fully mixed share, and a dotted line where half have left.",
                 compositions(told, mixed),
                 "The lowest and the highest flow. An element that has left counts with the share it left with. Each"
-                f" share is known to ± {_SHARE_ERROR} at most, which widens the bands.",
+                f" share is known to ± {_SHARE_ERROR:.2g} at most, which widens the bands.",
             )
         )
     return {**section, "figures": figures, "problems": problems}
@@ -170,6 +172,8 @@ def rig_part(results: Results) -> dict[str, Any] | None:
         " total flow, the flow ratio and the sensors."
     )
     note = "Dots are what the pumps counted; the line is the integral of the rates that they were told."
+    if any(limit is not None for limits in run.limits.values() for limit in limits):
+        note += " Dotted lines are the limits of a sensor."
     return content_lab.rig_section(run) | {"figures": [_plot("Rates and volumes", alt, rates_and_volumes(run), note)]}
 
 
