@@ -50,6 +50,13 @@ def proposal(antisolvent: float = 5000.0, precursor: float = 60.0, **changes: An
     return {**data, "checksum": digest(data)}
 
 
+@pytest.fixture(autouse=True)
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Which rig uses a port is kept in a folder of the test."""
+    monkeypatch.setenv("TWIN_STATE", str(tmp_path / "state"))
+    return tmp_path / "state"
+
+
 @pytest.fixture
 def case(tmp_path: Path) -> Case:
     """The paper's case, with its results in a folder of the test."""

@@ -81,6 +81,22 @@ def test_every_assumption_holds_of_the_simulator(family: str, tmp_path: Path) ->
     assert result.as_dict()["ok"]
 
 
+@pytest.mark.parametrize("answers", [False, True])
+def test_a_harvard_pump_behind_the_first_of_a_chain_is_asked_what_it_answers(answers: bool, tmp_path: Path) -> None:
+    pumps = {address: SimulatedHarvard(*HARVARD, answers=answers) for address in (0, 1)}
+    line = MemoryLine(pumps, VirtualClock(), baud_of("harvard"))
+    result = checkout(
+        "memory", "harvard", 1, "steel-50ml", ask=lambda question: "Switch" not in question and "stall" not in question,
+        say=no_text, cassette=tmp_path / "a.jsonl", device=line.device(), clock=line.clock,
+    )  # fmt: skip
+    wrong = [finding.item for finding in result.findings if finding.holds is False]
+    assert wrong == (["behind the first pump a command is answered"] if answers else [])
+    assert any(finding.item.startswith("10 ms after a command") and finding.holds for finding in result.findings)
+    assert len(result.findings) >= 30
+    assert (line.state(0), line.state(1)[0]) == (("S", 0.0), "S")
+    assert line.state(1)[1] > 0.0
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_nothing_moves_without_a_yes(family: str, tmp_path: Path) -> None:
     line = line_of(family)

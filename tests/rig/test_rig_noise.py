@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 import pytest
-from rig_lines import simulated
+from rig_lines import Noise, simulated
 
 from twin.errors import BadInput
 from twin.rig.clock import VirtualClock
@@ -41,37 +41,6 @@ def noise(count: int, good: list[bytes], seed: int) -> Iterator[bytes]:
         piece = piece[: max(count, 1)]
         count -= len(piece)
         yield bytes(piece)
-
-
-class Noise:
-    """A device that answers each message, or each wait, with the next piece."""
-
-    def __init__(self, clock: VirtualClock, pieces: Iterator[bytes], unasked: bool = False) -> None:
-        self.clock, self.pieces, self.unasked = clock, pieces, unasked
-        self.waiting, self.ended = b"", False
-
-    def _next(self) -> None:
-        piece = next(self.pieces, None)
-        self.ended = piece is None
-        self.waiting += piece or b""
-
-    def write(self, data: bytes, /) -> int:
-        self._next()
-        return len(data)
-
-    def read(self, count: int = 1, /) -> bytes:
-        if self.unasked and not self.waiting:
-            self._next()
-        taken, self.waiting = self.waiting[:count], self.waiting[count:]
-        self.clock.pass_by(0.0005 if taken else 0.05)
-        return taken
-
-    @property
-    def in_waiting(self) -> int:
-        return len(self.waiting)
-
-    def close(self) -> None:
-        pass
 
 
 @pytest.mark.parametrize("size", SIZES)

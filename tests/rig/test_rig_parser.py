@@ -45,8 +45,8 @@ class Tape:
         pass
 
 
-def pump(*answers: bytes, address: int = 0) -> NewEraPump:
-    return NewEraPump(Port(Tape(*answers), "tape", deadline_s=0.01), address)
+def pump(*answers: bytes, address: int = 0, deadline_s: float = 0.01) -> NewEraPump:
+    return NewEraPump(Port(Tape(*answers), "tape", deadline_s=deadline_s), address)
 
 
 @pytest.mark.parametrize(
@@ -184,8 +184,9 @@ def test_a_number_that_does_not_fit_is_refused(value: float) -> None:
         format_number(value)
 
 
+@settings(deadline=None)
 @given(st.floats(0.0, 9999.0))
 def test_a_number_that_the_simulator_shows_is_read(value: float) -> None:
     text = _digits(value)
-    shown = pump(f"\x0200S{text}MH\x03".encode()).rate_ml_h()
+    shown = pump(f"\x0200S{text}MH\x03".encode(), deadline_s=5.0).rate_ml_h()
     assert shown == pytest.approx(value, rel=0.0006, abs=0.00051)

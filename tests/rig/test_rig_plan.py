@@ -131,6 +131,18 @@ def test_a_dry_run_opens_nothing_and_shows_the_bytes(
     assert "00RUN" in "\n".join(dry.lines())
 
 
+def test_the_steps_of_a_ramp_are_folded(case: Case, setpoint: Setpoint) -> None:
+    dry = check(case, setpoint)
+    folded, everything = dry.lines(), dry.lines(everything=True)
+    assert len(folded) < 90 < 250 < len(everything)
+    told = [line for line in everything if "00RAT" in line and "MH" not in line and "RAT4%" not in line]
+    shown = [line for line in folded if line in told]
+    assert [told.index(line) for line in shown] == [0, len(told) // 2, len(told) - 1]
+    left_out = [int(line.split()[1]) for line in folded if "more such steps" in line]
+    assert sum(left_out) == len(told) - 3
+    assert [line for line in everything if line not in folded and "RAT" not in line and "look" not in line] == []
+
+
 def test_clocks() -> None:
     virtual = VirtualClock()
     virtual.sleep(5.0)

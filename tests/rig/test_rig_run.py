@@ -207,6 +207,20 @@ def test_every_fault_stops_both_pumps(
 
 
 @pytest.mark.parametrize("address", [0, 1])
+def test_a_pump_that_is_silent_at_arming_is_named(
+    case: Case, setpoint: Setpoint, line: MemoryLine, clock: Clock, address: int
+) -> None:
+    """Nobody has started it, so there is nothing to latch; but nobody knows what it does either."""
+    line.inject(Fault.SILENCE, address)
+    with pytest.raises(RigError, match="nothing came") as caught:
+        run(case, setpoint, clock=clock, simulator=line)
+    assert not isinstance(caught.value, NotStopped)
+    (note,) = [text for text in caught.value.__notes__ if "not verified" in text]
+    assert f"the {ROLES[address]} pump" in note and "did not start it" in note
+    assert Latch(rig_folder(case)).reason() is None
+
+
+@pytest.mark.parametrize("address", [0, 1])
 def test_one_damaged_reply_is_asked_for_again(
     case: Case, setpoint: Setpoint, line: MemoryLine, clock: Clock, address: int
 ) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from pathlib import Path
+from statistics import median
 
 import pytest
 from hypothesis import HealthCheck, given, settings
-from rig_schedules import SCHEDULES, Event, play
+from rig_schedules import SCHEDULES, Schedule, play
 
 from twin.case import Case
 from twin.rig import Setpoint
@@ -23,28 +25,33 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def check(case: Case, setpoint: Setpoint, where: Path, count: int) -> Counter[str]:
     ends: Counter[str] = Counter()
+    halves: list[float] = []
 
     @settings(max_examples=count, **quiet)
     @given(SCHEDULES)
-    def schedules(schedule: list[Event]) -> None:
+    def schedules(schedule: Schedule) -> None:
         outcome = play(case, setpoint, schedule, where)
         ends[outcome.error or "completed"] += 1
-        ends["bounded"] += outcome.bounded
+        ends["bounded"] += bool(outcome.bounded)
+        halves.extend(outcome.bounded)
 
     schedules()
-    print(dict(ends))
+    widths = f"half an interval: {median(halves):.2g} %, at most {max(halves):.2g} %" if halves else ""
+    print(dict(ends), widths)
     return ends
 
 
 def test_every_schedule_of_faults_ends_stopped_latched_and_written(
     case: Case, setpoint: Setpoint, tmp_path: Path
 ) -> None:
-    ends = check(case, setpoint, tmp_path / "rig", 150)
+    ends = check(case, setpoint, tmp_path / "rig", 60)
     assert len(ends) > 3  # they do end in different ways
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(3600)
+@pytest.mark.timeout(4 * 3600)
 def test_ten_thousand_schedules(case: Case, setpoint: Setpoint, tmp_path: Path) -> None:
-    ends = check(case, setpoint, tmp_path / "rig", 10_000)
-    assert sum(ends.values()) >= 10_000
+    """TWIN_SCHEDULES=1500 plays fewer of them."""
+    count = int(os.environ.get("TWIN_SCHEDULES", "10000"))
+    ends = check(case, setpoint, tmp_path / "rig", count)
+    assert sum(ends.values()) >= count

@@ -144,7 +144,7 @@ def lateness(result: RunResult) -> list[float]:
     return sorted(entry["late_s"] for entry in read(result.journal) if entry["event"] == "handover")
 
 
-@pytest.mark.parametrize(("flow", "hold_s"), [(5000.0, 600.0), (1000.0, 1200.0)])
+@pytest.mark.parametrize(("flow", "hold_s"), [(5000.0, 400.0), (1000.0, 1200.0)])
 def test_a_long_hold_keeps_its_flow_and_its_volumes(
     case: Case, propose: Callable[..., Path], line: MemoryLine, clock: Clock, flow: float, hold_s: float
 ) -> None:
@@ -326,6 +326,15 @@ def test_a_short_hold_leaves_the_partner_alone(case: Case, setpoint: Setpoint, l
     result = run(case, setpoint, hold_s=10.0, clock=clock, simulator=line)
     assert set(result.balances) == {"antisolvent", "precursor"}
     assert not [message for message in line.heard if message.startswith(b"02") and b"RUN" in message]
+
+
+def test_where_the_fuller_pump_lasts_the_emptier_one_is_left_alone(
+    case: Case, setpoint: Setpoint, line: MemoryLine, clock: Clock
+) -> None:
+    filled = {"antisolvent": 2.0, PARTNER: 50.0}
+    result = run(case, setpoint, hold_s=2.0, filled_ml=filled, clock=clock, simulator=line)
+    assert result.ok
+    assert PARTNER in result.balances and "precursor" in result.balances
 
 
 def test_a_flow_that_two_pumps_can_not_keep_up_is_refused(case: Case, propose: Callable[..., Path]) -> None:

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from twin.case import Case
+from twin.case.schema import Partner
 from twin.rig.clock import Clock, VirtualClock
 from twin.rig.errors import PumpAlarm
 from twin.rig.port import DEADLINE_S, Port, open_port
@@ -30,21 +32,75 @@ def simulated(family: str, volume_ml: float = 50.0, **options: Any) -> Simulated
     return make(NUMBERS[family], *SPEEDS[family], volume_ml, options.pop("capacity_ml", volume_ml), **options)
 
 
+def chained(case: Case, addresses: tuple[int, ...] = (0, 1), port: str = "simulated", baud: int | None = None) -> Case:
+    """The case with 11 Elites in one chain; the addresses are those of antisolvent, precursor and, if any, partner."""
+    antisolvent, precursor, *third = addresses
+    change = {"model": "11 Elite", "port": port, "baud": baud}
+    partner = Partner(address=third[0]) if third else None
+    lead = case.rig.antisolvent.model_copy(update={**change, "address": antisolvent, "partner": partner})
+    other = case.rig.precursor.model_copy(update={**change, "address": precursor})
+    return case.model_copy(update={"rig": case.rig.model_copy(update={"antisolvent": lead, "precursor": other})})
+
+
+class Noise:
+    """A device that answers each message, or, `unasked`, each wait, with the next piece."""
+
+    def __init__(self, clock: VirtualClock, pieces: Iterator[bytes], unasked: bool = False) -> None:
+        self.clock, self.pieces, self.unasked = clock, pieces, unasked
+        self.waiting, self.ended = b"", False
+
+    def _next(self) -> None:
+        piece = next(self.pieces, None)
+        self.ended = piece is None
+        self.waiting += piece or b""
+
+    def write(self, data: bytes, /) -> int:
+        """Takes a message."""
+        self._next()
+        return len(data)
+
+    def read(self, count: int = 1, /) -> bytes:
+        """What there is, after a while."""
+        if self.unasked and not self.waiting:
+            self._next()
+        taken, self.waiting = self.waiting[:count], self.waiting[count:]
+        self.clock.pass_by(0.0005 if taken else 0.05)
+        return taken
+
+    @property
+    def in_waiting(self) -> int:
+        """How many bytes there are."""
+        return len(self.waiting)
+
+    def close(self) -> None:
+        """Nothing to do."""
+
+
 @dataclass
 class Rig:
-    """A line, and drivers of its pumps. `safe`: the guard is armed as soon as a pump is known."""
+    """A line, and drivers of its pumps. `safe`: the guard is armed as soon as a pump is known.
+
+    `address` is that of the pump that is meant where none is given, `other` that of another one in its chain.
+    """
 
     family: str
     safe: bool
     line: Any
     clock: Clock
     port: Port
+    address: int = 0
 
-    def driver(self, address: int = 0, number: str | None = None) -> Pump:
+    @property
+    def other(self) -> int:
+        """Another pump than the one at `address`."""
+        return 1 - self.address
+
+    def driver(self, address: int | None = None, number: str | None = None) -> Pump:
         """A driver that knows nothing yet."""
+        address = self.address if address is None else address
         return driver(self.family, self.port, address, f"pump {address}", number, self.clock)
 
-    def ready(self, address: int = 0, guard_s: float = 5.0) -> Pump:
+    def ready(self, address: int | None = None, guard_s: float = 5.0) -> Pump:
         """A pump that was just switched on, acknowledged, and prepared."""
         pump = self.driver(address)
         try:
@@ -73,17 +129,19 @@ class Rig:
 
 
 @contextmanager
-def rig(kind: str, family: str = "newera", safe: bool = False, pumps: int = 2, **options: Any) -> Iterator[Rig]:
+def rig(
+    kind: str, family: str = "newera", safe: bool = False, pumps: int = 2, address: int = 0, **options: Any
+) -> Iterator[Rig]:
     """`kind` is memory (a virtual clock, no threads) or pty (a real clock, a pseudo-terminal)."""
     chain = {address: simulated(family, **options) for address in range(pumps)}
     if kind == "memory":
         clock = VirtualClock()
         line: Any = MemoryLine(chain, clock, baud_of(family))
-        yield Rig(family, safe, line, clock, _opened(line, family, clock))
+        yield Rig(family, safe, line, clock, _opened(line, family, clock), address)
         return
     real = Clock()
     with SimulatedLine(chain, real) as line:
-        made = Rig(family, safe, line, real, _opened(line, family, real))
+        made = Rig(family, safe, line, real, _opened(line, family, real), address)
         try:
             yield made
         finally:

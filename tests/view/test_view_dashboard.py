@@ -17,6 +17,7 @@ import pytest
 import twin
 from twin.case import Case, Results
 from twin.errors import BadInput
+from twin.rig.record.journal import Journal
 from twin.view import dashboard
 
 
@@ -88,6 +89,60 @@ def test_a_silent_run_is_not_called_running(case: Case, results: Results, make: 
     rig = dashboard.state(case, "coarse", results)["rig"]
     assert rig["state"] == "completed"
     assert [(pump["rate"], pump["stopped"]) for pump in rig["pumps"]] == [("0", True), ("0", True)]
+
+
+def test_the_sensors_of_a_run_are_shown_with_their_limits(case: Case, results: Results) -> None:
+    limits = {
+        "pressure": {"low": 0.0, "high": 3.0}, "emission": {"low": 500.0, "high": 530.0},
+        "flow": {"low": 1.0, "high": None},
+        "temperature": {"low": None, "high": None}, "humidity": {"low": None, "high": 60.0},
+    }  # fmt: skip
+    plan = {"pumps": {}, "steps": [["hold", 0.0, 10.0, {}]], "supply": []}
+    with Journal.create(results.rig) as log:
+        log.write("begin", t_s=1.0, plan=plan, sensors=limits)
+        log.write("hold", t_s=2.0, rates_ml_h={"antisolvent": 1.0})
+        for time_s, name, value, unit in (
+            (2.0, "pressure", 1.5, "bar"), (3.0, "pressure", 2.0, "bar"), (4.0, "pressure", 3.25, "bar"),
+            (4.0, "flow", 0.5, "mL/h"), (4.0, "temperature", 20.5, "°C"), (3.0, "emission", 515.0, "nm"),
+            (4.5, "emission", None, "nm"), (4.6, "strange", 1.0, ""),
+        ):  # fmt: skip
+            log.write("reading", t_s=time_s, sensor=name, value=value, unit=unit, steady=True)
+    rows = {one["name"]: one for one in dashboard.state(case, "coarse", results)["rig"]["sensors"]}
+    assert {name: (one["value"], one["limits"], one["state"]) for name, one in rows.items()} == {
+        "pressure": ("3.25 bar", "from 0 to 3 bar", "above its limit"),
+        "emission": ("–", "from 500 to 530 nm", "sees nothing"),
+        "flow": ("0.5 mL/h", "from 1 mL/h", "below its limit"),
+        "temperature": ("20.5 °C", "none", "no limits"),
+        "humidity": ("–", "to 60", "not read yet"),
+        "strange": ("1", "none", "no limits"),
+    }
+    assert rows["pressure"]["trace"] == [(2.0, 1.5), (3.0, 2.0), (4.0, 3.25)] and rows["pressure"]["at"] == "2.0"
+    assert rows["emission"]["trace"] == [(3.0, 515.0)]
+    with Journal.create(results.rig) as log:
+        log.write("begin", t_s=0.0, plan=plan, sensors=limits)
+        log.write("reading", t_s=1.0, sensor="pressure", value=1.0, unit="bar")
+        log.write("sensor-error", t_s=2.0, sensor="pressure", problem="the cable is out")
+        log.write("sensor-error", t_s=2.0, sensor="flow", problem="a moment")
+        log.write("reading", t_s=2.5, sensor="flow", value=2.0, unit="mL/h")
+    state = dashboard.state(case, "coarse", results)
+    rows = {one["name"]: one for one in state["rig"]["sensors"]}
+    assert (rows["pressure"]["state"], rows["pressure"]["problem"]) == ("no answer", "the cable is out")
+    assert (rows["flow"]["state"], rows["flow"]["problem"]) == ("within its limits", "")
+    json.dumps(state, allow_nan=False)
+
+
+def test_a_look_at_one_pump_leaves_the_other_one_as_it_was(case: Case, results: Results) -> None:
+    supply = [
+        {"role": role, "syringe": "s", "filled_ml": 50.0, "rate_ml_h": 1.0} for role in ("antisolvent", "precursor")
+    ]
+    with Journal.create(results.rig) as log:
+        log.write("begin", t_s=0.0, plan={"pumps": {}, "steps": [["hold", 0.0, 10.0, {}]], "supply": supply})
+        log.write("hold", t_s=30.0, rates_ml_h={"antisolvent": 5000.0, "precursor": 60.0})
+        log.write("look", t_s=32.0, counted_ml={"antisolvent": 10.0}, left_ml={"antisolvent": 42.0})  # it has refilled
+        log.write("look", t_s=32.1, counted_ml={"precursor": 0.5})
+    rig = dashboard.state(case, "coarse", results)["rig"]
+    assert [(pump["left"], pump["share"]) for pump in rig["pumps"]] == [("42.0", 0.84), ("49.5", 0.99)]
+    assert rig["elapsed"] == "2.1", "since the first step"
 
 
 def test_damaged_files_are_a_problem_of_their_part_only(case: Case, results: Results, make: Any) -> None:

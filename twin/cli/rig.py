@@ -33,9 +33,10 @@ from twin.rig import (
 )
 from twin.rig.commissioning.checkout import checkout
 from twin.rig.commissioning.detect import scan
+from twin.rig.operation import register
 from twin.rig.operation.emergency import stop_places
 from twin.rig.operation.runlock import RunLock, holder
-from twin.rig.planning.limits import SIMULATED, equipment
+from twin.rig.planning.limits import SIMULATED, equipment, places
 from twin.units import parse, to_ml
 
 _PUMPS = ("antisolvent", "antisolvent-2", "precursor")
@@ -59,6 +60,8 @@ def add_verbs(verbs: Any) -> None:
         parser.add_argument("--recipe", type=Path, help="a recipe.toml: several steps, resting on the setpoint")
         parser.add_argument("--hold", metavar="T", help='how long to hold, e.g. "20 s" (default: the case\'s own)')
         parser.add_argument("--shorten", action="store_true", help="hold only as long as the syringes last")
+        if name == "check":
+            parser.add_argument("--all", action="store_true", help="print every byte, also of each step of a ramp")
     add_verb(
         actions,
         "stop",
@@ -110,7 +113,7 @@ def check_verb(arguments: argparse.Namespace, reporter: Reporter) -> Any:
     setpoint = load_setpoint(arguments.setpoint or results.setpoint, case)
     program = _program(case, setpoint, arguments.recipe, _hold(arguments))
     dry = check(case, setpoint, folder=results.rig, program=program, hold_s=_hold(arguments), shorten=arguments.shorten)
-    for line in dry.lines():
+    for line in dry.lines(everything=arguments.all):
         reporter.say(line)
     sent = [{"t_s": entry.t_s, "port": entry.port, "message": entry.message.decode("latin-1")} for entry in dry.sent]
     return {"plan": dry.plan.as_dict(), "sent": sent}
@@ -167,7 +170,8 @@ def run_rig(
 
 def _stopped(error: BaseException, by: str) -> RunStopped:
     notes = getattr(error, "__notes__", [])  # there is a journal from the moment on in which something might move
-    what = "every pump was verified stopped" if notes else "nothing had moved"
+    every = "every pump that was started" if len(notes) > 1 else "every pump"  # the other notes name the others
+    what = f"{every} was verified stopped" if notes else "nothing had moved"
     return RunStopped("\n  ".join([f"{by}: {what}", *notes]), "nothing goes on by itself: the same command begins anew")
 
 
@@ -241,14 +245,15 @@ def refill_verb(arguments: argparse.Namespace, reporter: Reporter) -> Any:
 
 def acknowledge_verb(arguments: argparse.Namespace, reporter: Reporter) -> Any:
     """`twin rig acknowledge`."""
-    _, _, results = opened(arguments)
+    case, _, results = opened(arguments)
     with RunLock(results.rig, []):
-        reasons = Latch(results.rig).acknowledge(arguments.by, arguments.note)
-    for reason in reasons:
+        said = [str(reason) for reason in Latch(results.rig).acknowledge(arguments.by, arguments.note)]
+        said += register.acknowledge(results.rig, places(case), arguments.by, arguments.note)
+    for reason in said:
         reporter.say(f"acknowledged: {reason}")
-    if not reasons:
+    if not said:
         reporter.say("the rig was not latched")
-    return {"acknowledged": [str(reason) for reason in reasons]}
+    return {"acknowledged": said}
 
 
 def scan_verb(arguments: argparse.Namespace, reporter: Reporter) -> Any:
@@ -273,7 +278,7 @@ def checkout_verb(arguments: argparse.Namespace, reporter: Reporter) -> Any:
     if not sys.stdin.isatty():
         raise BadInput("a check-out asks before anything moves, and nobody is there to answer", "run it in a terminal")
     pump = pumps[arguments.pump]
-    with RunLock(results.rig, [pump.place]):
+    with RunLock(results.rig, [pump.place]), register.held(results.rig, [pump.place]):
         Latch(results.rig).check()
         volumes = Volumes.open(results.rig)
         if volumes.unsettled:

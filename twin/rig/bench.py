@@ -40,8 +40,8 @@ def clock_for(pumps: Mapping[str, Equipment], clock: Clock | None) -> Clock:
 @contextmanager
 def opened(
     pumps: Mapping[str, Equipment], clock: Clock, note: Note, simulator: Simulator | None = None
-) -> Iterator[dict[str, Pump]]:
-    """The pumps by name, with their ports open until the block ends.
+) -> Iterator[tuple[dict[str, Pump], Callable[[], bool]]]:
+    """The pumps by name, and whether one of them has spoken unasked; their ports are open until the block ends.
 
     Args:
         pumps: which pumps on which ports.
@@ -61,10 +61,11 @@ def opened(
             else:
                 ports[url] = open_port(url, pump.baud or baud_of(pump.model.family), note, clock=clock)
             stack.callback(ports[url].close)
-        yield {
+        drivers = {
             name: driver(pump.model.family, ports[pump.port], pump.address, pump.name, pump.model.number, clock)
             for name, pump in pumps.items()
         }
+        yield drivers, lambda: any(port.waiting() for port in ports.values())
 
 
 def _port_of(line: Simulator, note: Note, clock: Clock) -> Port:

@@ -25,6 +25,7 @@ from twin.rig.operation.interlocks import ALWAYS, InsideHull, Measured, Rule, Sn
 from twin.rig.operation.interrupts import Interrupts
 from twin.rig.operation.latch import Latch
 from twin.rig.operation.ledger import REFILL, Balance
+from twin.rig.operation.register import held
 from twin.rig.operation.runlock import RunLock, rig_folder
 from twin.rig.operation.session import OnProgress, Session, all_agree
 from twin.rig.operation.stopping import caught, words
@@ -66,19 +67,24 @@ class RunResult:
     journal: Path
     speed: float
     wall_s: float
+    #: In words, the pumps that never started and could not be verified as stopped.
+    unverified: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
-        """Whether the counted volumes agree with the commanded ones."""
-        return all_agree(self.balances, list(self.plan.pumps))
+        """Whether the counted volumes agree with the commanded ones, and every pump was verified."""
+        return all_agree(self.balances, list(self.plan.pumps)) and not self.unverified
 
     def lines(self) -> list[str]:
         """The result in words."""
         pumps = "simulated pumps" if self.plan.simulated else "pumps"
         number = "both" if len(self.plan.pumps) == len(ROLES) else "all"
-        verdict = "volumes agree" if self.ok else "VOLUMES DISAGREE: look at the syringes and their diameters"
+        number = "all that ran of its" if self.unverified else number
+        agree = all_agree(self.balances, list(self.plan.pumps))
+        verdict = "volumes agree" if agree else "VOLUMES DISAGREE: look at the syringes and their diameters"
         return [
             f"ran {self.plan.setpoint.point.name} for {self.plan.duration_s:g} s; {number} {pumps} verified stopped",
+            *self.unverified,
             *(str(balance) for balance in self.balances.values()),
             verdict,
             f"journal: {self.journal}",
@@ -137,12 +143,14 @@ def run(
     where = rig_folder(case, folder)
     began = time.monotonic()
     with ExitStack() as stack:
-        stack.enter_context(RunLock(where, [pump.place for pump in pumps.values()]))
+        places = [pump.place for pump in pumps.values()]
+        stack.enter_context(RunLock(where, places))
+        stack.enter_context(held(where, places))
         latch = Latch(where)
         latch.check()
         recorder = Recorder(None, clock.now)
         recorder.hold_back()
-        drivers = stack.enter_context(opened(pumps, clock, recorder.note, simulator))
+        drivers, spoken = stack.enter_context(opened(pumps, clock, recorder.note, simulator))
         volumes = Volumes.open(where, clock)
         if simulator is not None:
             _know(volumes, pumps)
@@ -157,14 +165,19 @@ def run(
         else:
             made = plan(case, setpoint, program=program, hold_s=hold_s, shorten=shorten, filled_ml=filled)
         journal = stack.enter_context(Journal.create(where))
+        limits = {
+            name: {"low": sensor.low, "high": sensor.high, "max_age_s": sensor.max_age}
+            for name, sensor in case.rig.sensors.items()
+        }
         Recorder(journal, clock.now).event(
-            "begin", twin=twin.__version__, pid=os.getpid(), speed=clock.speed, plan=made.as_dict()
+            "begin", twin=twin.__version__, pid=os.getpid(), speed=clock.speed, plan=made.as_dict(), sensors=limits
         )
         recorder.attach(journal)
         recorder.release()
         # Simulated pumps of this run alone are new and full: their syringes are in nobody's ledger.
         ledger = None if made.simulated and simulator is None else volumes
         at_work = _Run(case, made, drivers, clock, recorder, journal.path, latch, ledger, on_progress, cancel)
+        at_work.session.spoken = spoken
         if live is not None:
             at_work.session.steps = live.steps(at_work.telemetry.board)
         try:
@@ -177,7 +190,8 @@ def run(
         found = at_work.session.balances
         order = list(made.pumps)
         balances = dict(sorted(found.items(), key=lambda item: order.index(item[0].removesuffix(REFILL))))
-        result = RunResult(made, balances, journal.path, clock.speed, time.monotonic() - began)
+        wall_s, unverified = time.monotonic() - began, tuple(at_work.session.unverified)
+        result = RunResult(made, balances, journal.path, clock.speed, wall_s, unverified)
         recorder.event(END, status="completed", ok=result.ok, signal=interrupts.caught)
     return result
 

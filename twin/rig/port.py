@@ -88,7 +88,8 @@ class Port:
             insist: send even where stray bytes or a hanging exchange stand in the way, as a stop must.
             unasked: takes bytes that came before anything was sent, and raises where they should not be there; without
                 it they are an error.
-            deadline_s: wall time that the reply may take, s; that of the port, where it is left out.
+            deadline_s: wall time that the reply may take, s; that of the port, where it is left out. With 0 none is
+                waited for.
 
         Raises:
             NoReply: nothing, or no whole reply, within the deadline.
@@ -99,10 +100,22 @@ class Port:
         if not (held or insist):
             raise NoReply(f"{self.url} is held up by another exchange", "look for what hangs")
         try:
-            return self._exchange(message, whole, insist, unasked, deadline_s or self.deadline_s)
+            patience_s = self.deadline_s if deadline_s is None else deadline_s
+            return self._exchange(message, whole, insist, unasked, patience_s)
         finally:
             if held:
                 self._lock.release()
+
+    def waiting(self) -> bool:
+        """Whether something came unasked that no exchange has read yet; also where the port is gone."""
+        if not self._lock.acquire(blocking=False):
+            return False  # what comes now is a reply
+        try:
+            return self._device.in_waiting > 0
+        except _GONE:
+            return True
+        finally:
+            self._lock.release()
 
     def close(self) -> None:
         """Closes the port."""
@@ -124,7 +137,8 @@ class Port:
                 received.clear()
             self._device.write(message)
             sent = message
-            self._collect(received, whole, deadline_s)
+            if deadline_s > 0:
+                self._collect(received, whole, deadline_s)
             return bytes(received)
         except _GONE as error:
             problem = f"{self.url} is gone: {error}"

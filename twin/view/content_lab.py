@@ -248,7 +248,7 @@ def rig_section(run: RigRun) -> dict[str, Any]:
     ]
     supply = [
         f"The {one['role']} syringe ({one['syringe']}, {one['filled_ml']:g} mL) lasts {duration(one['lasts_s'])} at"
-        f" {one['rate_ml_h']:g} mL/h; this run took {number(one['needed_ml'])} mL."
+        f" {one['rate_ml_h']:g} mL/h; the plan was to take {number(one['needed_ml'])} mL."
         for one in plan.get("supply", [])
     ]
     check = run.check

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import secrets
 import time
@@ -28,6 +29,8 @@ from twin.view.words import LIGANDS, band_text, banded, moment, number, quantity
 
 HOST = "127.0.0.1"
 _LINES = 12
+#: Most readings of a sensor in its line.
+_TRACE = 150
 #: A run writes to its journal several times a second; one that is silent for so long is no longer under way.
 _SILENCE_S = 15.0
 _PAGE = Path(__file__).with_name("dashboard.html")
@@ -211,15 +214,15 @@ def _rig(results: Results) -> dict[str, Any] | None:
     if run is None:
         return None
     rates, counted = run.rates, run.counted
-    elapsed, volumes = counted[-1] if counted else (0.0, {})
+    last_s = max([run.begin_s, *(time_s for time_s, _ in (*rates[-1:], *counted[-1:]))])
+    elapsed, left = last_s - run.begin_s, run.left
     now_ml_h = rates[-1][1] if rates else {}
     total = max((float(step[2]) for step in run.plan.get("steps", [])), default=0.0)
     pumps = [
         {
             "role": one["role"], "rate": number(now_ml_h.get(one["role"], 0.0)), "setpoint": f"{one['rate_ml_h']:g}",
             "syringe": one["syringe"], "filled": f"{one['filled_ml']:g}",
-            "left": number(one["filled_ml"] - volumes.get(one["role"], 0.0)),
-            "share": max(0.0, 1 - volumes.get(one["role"], 0.0) / one["filled_ml"]),
+            "left": number(left[one["role"]]), "share": min(1.0, max(0.0, left[one["role"]] / one["filled_ml"])),
             "stopped": run.stopped.get(one["role"]),
         }
         for one in run.plan.get("supply", [])
@@ -227,7 +230,38 @@ def _rig(results: Results) -> dict[str, Any] | None:
     return {
         "point": run.plan.get("point", ""), "simulated": run.simulated, "state": _run_state(run),
         "elapsed": f"{elapsed:.1f}", "total": f"{total:g}", "share": min(1.0, elapsed / total) if total else 0.0,
-        "pumps": pumps, "lines": run.lines(_LINES), "journal": run.path.name,
+        "pumps": pumps, "sensors": _sensors(run), "lines": run.lines(_LINES), "journal": run.path.name,
+    }
+
+
+def _sensors(run: RigRun) -> list[dict[str, Any]]:
+    """What each sensor says: its last reading, its limits, and the readings before as a line."""
+    readings: dict[str, list[tuple[float, float, str]]] = {name: [] for name in (*run.limits, *run.sensor_problems)}
+    for time_s, name, value, unit in run.readings:
+        readings.setdefault(name, []).append((time_s, value, unit))
+    return [_sensor(run, name, found[-_TRACE:]) for name, found in readings.items()]
+
+
+def _sensor(run: RigRun, name: str, readings: list[tuple[float, float, str]]) -> dict[str, Any]:
+    low, high = run.limits.get(name, (None, None))
+    time_s, value, unit = readings[-1] if readings else (0.0, math.nan, "")
+    seen = [(at, one) for at, one, _ in readings if not math.isnan(one)]
+    if name in run.sensor_problems:
+        state = "no answer"
+    elif math.isnan(value):
+        state = "sees nothing" if readings else "not read yet"
+    elif high is not None and value > high:
+        state = "above its limit"
+    elif low is not None and value < low:
+        state = "below its limit"
+    else:
+        state = "within its limits" if (low, high) != (None, None) else "no limits"
+    bounds = [f"{way} {bound:g} {unit}".rstrip() for way, bound in (("from", low), ("to", high)) if bound is not None]
+    return {
+        "name": name, "value": "–" if math.isnan(value) else f"{value:.4g} {unit}".strip(), "state": state,
+        "limits": " ".join(bounds).replace(f" {unit} to", " to") or "none", "low": low, "high": high,
+        "problem": run.sensor_problems.get(name, ""),
+        "at": f"{time_s - run.begin_s:.1f}" if readings else "", "trace": seen,
     }
 
 

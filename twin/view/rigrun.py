@@ -15,6 +15,7 @@ from typing import Any
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from twin.case import Results
 from twin.errors import BadInput
@@ -126,6 +127,27 @@ class RigRun:
         return found
 
     @property
+    def limits(self) -> dict[str, tuple[float | None, float | None]]:
+        """Lowest and highest value that each sensor may show while pumps run, in its unit; None where there is none."""
+        return {name: (one.get("low"), one.get("high")) for name, one in self.entries[0].get("sensors", {}).items()}
+
+    @property
+    def sensor_problems(self) -> dict[str, str]:
+        """Why a sensor gave nothing, of those whose last word that is."""
+        last = {str(entry["sensor"]): entry for entry in self._of("reading", "sensor-error")}
+        return {name: str(entry["problem"]) for name, entry in last.items() if entry["event"] == "sensor-error"}
+
+    @property
+    def left(self) -> dict[str, float]:
+        """What the syringes hold as of the last look at each pump, mL by name."""
+        found = {one["role"]: float(one["filled_ml"]) for one in self.plan.get("supply", [])}
+        filled = dict(found)
+        for entry in self._of("look"):
+            found |= {name: filled[name] - ml for name, ml in entry["counted_ml"].items() if name in filled}
+            found |= entry.get("left_ml", {})
+        return found
+
+    @property
     def marks(self) -> list[tuple[float, str, bool]]:
         """Times in s, the words of what happened then, and whether they are bad news."""
         found = []
@@ -135,6 +157,11 @@ class RigRun:
             text = f"{entry['event']}{f' {who}' if who else ''}{f': {words}' if words else ''}"
             found.append((float(entry["t_s"]), text, _MARKED[entry["event"]]))
         return found
+
+    @property
+    def begin_s(self) -> float:
+        """When the first step began, s: before it the pumps were armed."""
+        return self.rates[0][0] if self.rates else 0.0
 
     @property
     def last_s(self) -> float:
@@ -158,6 +185,18 @@ def _entries(path: Path) -> tuple[dict[str, Any], ...]:
 
 def _name(entry: Mapping[str, Any]) -> str:
     return str(entry.get("role") or entry.get("pump") or "")
+
+
+class _FromZero(MaxNLocator):
+    """Ticks at round times after a beginning."""
+
+    def __init__(self, begin: float) -> None:
+        super().__init__(nbins=6, steps=[1, 2, 5, 10])
+        self._begin = begin
+
+    def tick_values(self, vmin: float, vmax: float) -> Any:
+        """Where the ticks are."""
+        return [tick + self._begin for tick in super().tick_values(vmin - self._begin, vmax - self._begin)]
 
 
 def _draw(run: RigRun) -> Figure:
@@ -188,9 +227,13 @@ def _draw(run: RigRun) -> Figure:
     for panel in axes[0]:
         panel.set_axis_off()
     _words(axes[0][0], places, last)
+    begin = run.begin_s
+    axes[1][0].set_xlim(begin - 0.04 * (last - begin), last + 0.02 * (last - begin) or 1.0)
     for column in range(columns):
         shown = [row[column] for row in axes if row[column].get_visible()]
-        shown[-1].set_xlabel("time, s", color=INK)
+        shown[-1].xaxis.set_major_formatter(lambda time, _: f"{time - begin:g}")
+        shown[-1].xaxis.set_major_locator(_FromZero(begin))
+        shown[-1].set_xlabel("time from the first step, s", color=INK)
         shown[-1].tick_params(labelbottom=True)
     axes[1][0].set_ylabel("rate, mL/h")
     axes[2][0].set_ylabel("infused, mL")
@@ -304,6 +347,8 @@ def _sensors(panel: Axes, run: RigRun, last: float, unit: str) -> None:
     for name, color in zip(names, itertools.cycle((*LIGAND.values(), OUTLET, ANTISOLVENT, PRECURSOR))):
         points = [(time, value) for time, sensor, value, _ in readings if sensor == name]
         panel.plot([t for t, _ in points], [v for _, v in points], color=color, linewidth=1.3, label=name)
+    for limit in {limit for name in names for limit in run.limits.get(name, ()) if limit is not None}:
+        panel.axhline(limit, color=WARN, linewidth=1.0, linestyle=(0, (1, 1.5)))
     if len(names) > 1:
         panel.legend(loc="best")
 

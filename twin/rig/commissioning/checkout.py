@@ -7,6 +7,7 @@ before this returns, whatever happens.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -32,6 +33,10 @@ Say = Callable[[str], None]
 SHARE_PER_H = 1.2
 #: A stop, from the command to a verified rest, takes no longer, s.
 STOP_WITHIN_S = 0.5
+#: How long the counter is compared with a stopwatch, s; how long a stall is waited for, and looked for so often.
+RUN_S, STALL_S, LOOK_S = 10.0, 20.0, 0.2
+#: The name of its row.
+STALL = "a stall"
 
 
 @dataclass(frozen=True)
@@ -99,6 +104,11 @@ class Visit:
         """A driver that knows nothing yet, and so takes the pump as it is."""
         return driver(self._family, self.port, self.address, "the pump", None, self.clock)
 
+    def expect(self, item: str, command: str, said: str, pattern: str, expected: str = "") -> bool:
+        """One more row: what was said to a command, which must fit a pattern, in capitals or not."""
+        fits = re.fullmatch(pattern, said, re.IGNORECASE) is not None
+        return self.find(f"{item} ({command or 'empty'})", expected or pattern.replace("\\", ""), said, fits)
+
     def find(self, item: str, expected: str, observed: str, holds: bool | None) -> bool:
         """One more row; returns whether the assumption held."""
         finding = Finding(item, expected, observed, holds)
@@ -135,12 +145,45 @@ class Visit:
         expected = f"within {STOP_WITHIN_S:g} s"
         self.find("from the stop to a verified rest", expected, f"{took:.3f} s", took <= STOP_WITHIN_S)
 
-    def compare_volume(self, counted_ml: float, seconds: float, expected: str = "within 2 % of rate and time") -> None:
-        """The pump's counter against the stopwatch."""
-        told_ml = self.rate_ml_h * seconds / 3600
-        off = 100 * (counted_ml / told_ml - 1)
+    def compare_volume(self, start: Callable[[], object], counted: Callable[[], float], expected: str) -> float:
+        """The pump's counter, mL, against the stopwatch, from a start to a stop that is timed; returns what it said."""
+        before = self.clock.now()
+        start()
+        began = 0.5 * (before + self.clock.now())
+        self.clock.sleep(RUN_S)
+        before = self.clock.now()
+        counted_ml = counted()
+        seconds = 0.5 * (before + self.clock.now()) - began
+        off = 100 * (counted_ml / (self.rate_ml_h * seconds / 3600) - 1)
         text = f"{counted_ml:.4g} mL in {seconds:.2f} s, {off:+.2f} %"
         self.find("the volume counter against a stopwatch", expected, text, abs(off) <= 2)
+        self.time_a_stop()
+        return counted_ml
+
+    def await_stall(self, expected: str, start: Callable[[], object], look: Callable[[], str], runs: str) -> str | None:
+        """Where the operator agrees: what the pump says when it says no more that it runs; else None."""
+        question = (
+            "To make it stall: no syringe on it, and a block, never a hand, in the way of the pusher, so that it meets"
+            " the block within 10 s of your yes. Shall it run?"
+        )
+        if not self.agreed(STALL, expected, question):
+            return None
+        start()
+        said, end = runs, self.clock.now() + STALL_S
+        while said == runs and self.clock.now() < end:
+            self.clock.sleep(LOOK_S)
+            said = look()
+        return said
+
+
+def full_flow(visit: Visit) -> None:
+    """A row for what no beaker can tell."""
+    visit.leave("its force at full flow through the junction", "holds 83 mL/min of toluene", "needs the junction")
+
+
+def switched_off(visit: Visit, item: str, expected: str) -> bool:
+    """Whether the operator has switched the pump off, and on again; else its row says so."""
+    return visit.agreed(item, expected, "Switch the pump off at its switch, and on again. Is it back?")
 
 
 def checkout(

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import re
 
-from twin.rig.commissioning.checkout import Visit
+from twin.rig.commissioning.checkout import STALL, Visit, full_flow, switched_off
 from twin.rig.errors import NoReply
 from twin.rig.pumps.catalogue import PUMP_MODELS
+from twin.rig.pumps.harvard import SETTLE_S
 from twin.rig.pumps.harvard_replies import (
     format_number,
     parse_mm,
@@ -19,9 +20,8 @@ from twin.rig.pumps.harvard_replies import (
     parse_volume_ml,
     same,
 )
+from twin.rig.pumps.protocol import QUICK_S
 from twin.rig.wire import harvard as wire
-
-_RUN_S = 10.0
 
 
 def meet(visit: Visit) -> None:
@@ -37,11 +37,23 @@ def leave(visit: Visit) -> None:
 
 def _ask(visit: Visit, command: str) -> tuple[str, str]:
     """The lines of the reply, joined, and its prompt."""
-    prefix = f"{visit.address:02d}" if visit.address else ""
-    message = f"{prefix}{command}\r".encode("ascii")
-    received = visit.port.exchange(message, lambda received: received[-1] == wire.XON, unasked=lambda stray: None)
-    reply = parse_reply(received)
+    try:
+        reply = parse_reply(_exchange(visit, command))
+    except NoReply:
+        if not visit.address:
+            raise
+        reply = parse_reply(_exchange(visit, ""))  # behind the first pump of a chain: its prompt shows what it did
     return "; ".join(reply.lines), reply.prompt
+
+
+def _exchange(visit: Visit, command: str) -> bytes:
+    prefix = f"{visit.address:02d}" if visit.address else ""
+    return visit.port.exchange(
+        f"{prefix}{command}\r".encode("ascii"),
+        lambda received: received[-1] == wire.XON,
+        unasked=lambda stray: None,
+        deadline_s=QUICK_S if visit.address else None,
+    )
 
 
 def _say(visit: Visit, command: str) -> str:
@@ -49,9 +61,7 @@ def _say(visit: Visit, command: str) -> str:
 
 
 def _expect(visit: Visit, item: str, command: str, pattern: str, expected: str = "") -> bool:
-    said = _say(visit, command)
-    fits = re.fullmatch(pattern, said, re.IGNORECASE) is not None
-    return visit.find(f"{item} ({command or 'empty'})", expected or pattern.replace("\\", ""), said, fits)
+    return visit.expect(item, command, _say(visit, command), pattern, expected)
 
 
 def _prepare(visit: Visit) -> None:
@@ -80,7 +90,24 @@ def _what_it_says_at_rest(visit: Visit) -> None:
     visit.find("the form of status", "three numbers and flags", said[0], parse_status(said[0]) is not None)
 
 
+def _in_a_chain(visit: Visit) -> None:
+    """Behind the first pump: whether it answers what sets something, and a question that follows at once."""
+    if not visit.address:
+        return
+    try:
+        observed = f"yes: {_exchange(visit, 'cvolume')!r}"
+    except NoReply:
+        observed = "no"
+    visit.find("behind the first pump a command is answered", "no", observed, observed == "no")
+    visit.port.exchange(f"{visit.address:02d}cvolume\r".encode("ascii"), lambda received: True, deadline_s=0.0)
+    visit.clock.pause(SETTLE_S)
+    _expect(visit, f"{1000 * SETTLE_S:g} ms after a command a question is answered", "poll", wire.POLLING + r"\.? :")
+
+
 def _what_it_refuses(visit: Visit) -> None:
+    if visit.address:
+        visit.leave("what it refuses", "in words", "behind the first pump of a chain refusals are not heard")
+        return
     _expect(
         visit, "an unknown command", "xyzzy", "command error.*unknown command :", "Command error … Unknown command :"
     )
@@ -121,7 +148,7 @@ def _limits(visit: Visit) -> None:
 
 def _power(visit: Visit) -> None:
     item, expected = "polling mode after its power was off", "forgotten"
-    if not visit.agreed(item, expected, "Switch the pump off at its switch, and on again. Is it back?"):
+    if not switched_off(visit, item, expected):
         return
     try:
         observed = f"kept: {_say(visit, 'poll')}"
@@ -131,7 +158,7 @@ def _power(visit: Visit) -> None:
     meet(visit)
 
 
-STILL = (_what_it_says_at_rest, _what_it_refuses, _read_backs, _limits, _power)
+STILL = (_what_it_says_at_rest, _in_a_chain, _what_it_refuses, _read_backs, _limits, _power)
 
 
 def _while_it_runs(visit: Visit) -> None:
@@ -144,7 +171,8 @@ def _while_it_runs(visit: Visit) -> None:
     fits = rate is not None and abs(rate - float(faster)) < 5e-4 * rate and prompt == wire.INFUSING
     visit.find("is read back (irate)", f"{faster} mL/h, still infusing", f"{said} {prompt}", fits)
     _expect(visit, "another unit on the way", f"irate {format_number(visit.rate_ml_h / 0.06)} u/m", ">")
-    _expect(visit, "a diameter on the way", "diameter 10", "command error.* >", "Command error …")
+    if not visit.address:  # behind the first pump of a chain refusals are not heard
+        _expect(visit, "a diameter on the way", "diameter 10", "command error.* >", "Command error …")
     _expect(visit, "turning round on the way", "wrun", "<")
     _expect(visit, "and back", "irun", ">")
     _expect(visit, "one stop is enough", "stp", ":")
@@ -152,16 +180,12 @@ def _while_it_runs(visit: Visit) -> None:
 
 
 def _counter_and_stop(visit: Visit) -> None:
+    def counted_ml() -> float:
+        counted = parse_status(_ask(visit, "status")[0])
+        return counted.volume_ml if counted else float("nan")
+
     _prepare(visit)
-    before = visit.clock.now()
-    _say(visit, "irun")
-    began = 0.5 * (before + visit.clock.now())
-    visit.clock.sleep(_RUN_S)
-    before = visit.clock.now()
-    counted = parse_status(_ask(visit, "status")[0])
-    volume_ml = counted.volume_ml if counted else float("nan")
-    visit.compare_volume(volume_ml, 0.5 * (before + visit.clock.now()) - began, "within 2 %, in fL")
-    visit.time_a_stop()
+    volume_ml = visit.compare_volume(lambda: _say(visit, "irun"), counted_ml, "within 2 %, in fL")
     printed = _ask(visit, "ivolume")[0]
     seen = parse_volume_ml(printed)
     fits = seen is not None and seen >= 0.99 * volume_ml
@@ -193,24 +217,14 @@ def _target(visit: Visit) -> None:
 
 
 def _stall(visit: Visit) -> None:
-    item, expected = "a stall", "the prompt *"
-    question = (
-        "To make it stall: no syringe on it, and a block, never a hand, in the way of the pusher, so that it meets the"
-        " block within 10 s of your yes. Shall it run?"
-    )
-    if not visit.agreed(item, expected, question):
-        return
-    _prepare(visit)
-    _say(visit, "irun")
-    prompt, end = wire.INFUSING, visit.clock.now() + 20.0
-    while prompt == wire.INFUSING and visit.clock.now() < end:
-        visit.clock.sleep(0.2)
-        prompt = _ask(visit, "")[1]
-    visit.find(item, expected, f"the prompt {prompt}", prompt == wire.STALLED)
+    def start() -> None:
+        _prepare(visit)
+        _say(visit, "irun")
+
+    expected = "the prompt *"
+    prompt = visit.await_stall(expected, start, lambda: _ask(visit, "")[1], wire.INFUSING)
+    if prompt is not None:
+        visit.find(STALL, expected, f"the prompt {prompt}", prompt == wire.STALLED)
 
 
-def _full_flow(visit: Visit) -> None:
-    visit.leave("its force at full flow through the junction", "holds 83 mL/min of toluene", "needs the junction")
-
-
-MOVING = (_while_it_runs, _counter_and_stop, _silence, _target, _stall, _full_flow)
+MOVING = (_while_it_runs, _counter_and_stop, _silence, _target, _stall, full_flow)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from contextlib import suppress
 
-from twin.rig.commissioning.checkout import Visit
+from twin.rig.commissioning.checkout import STALL, Visit, full_flow, switched_off
 from twin.rig.errors import NoReply
 from twin.rig.pumps.catalogue import PUMP_MODELS
 from twin.rig.pumps.newera_packets import Mode, Reply, encode, format_number, readable
@@ -16,7 +16,6 @@ from twin.rig.wire.newera import BYTE_GAP_S
 
 #: The time-out of Safe mode in its step, s.
 SAFE_S = 2
-_RUN_S = 10.0
 _COUNTED = re.compile(r"[A-Z]I([\d.]+)W([\d.]+)(UL|ML)")
 
 
@@ -59,9 +58,7 @@ def _say(visit: Visit, command: str) -> str:
 
 
 def _expect(visit: Visit, item: str, command: str, pattern: str, expected: str = "") -> bool:
-    body = _body(_ask(visit, command))
-    shown = expected or pattern.replace("\\", "")
-    return visit.find(f"{item} ({command or 'empty'})", shown, body, re.fullmatch(pattern, body) is not None)
+    return visit.expect(item, command, _body(_ask(visit, command)), pattern, expected)
 
 
 def _prepare(visit: Visit) -> None:
@@ -156,7 +153,7 @@ def _safe_mode(visit: Visit) -> None:
 
 def _power(visit: Visit) -> None:
     item, expected = "the alarm after its power was off", "A?R instead of an answer, once"
-    if not visit.agreed(item, expected, "Switch the pump off at its switch, and on again. Is it back?"):
+    if not switched_off(visit, item, expected):
         return
     target = _body(_ask(visit, "PHN3"))
     phase = _body(_ask(visit, "PHN"))
@@ -196,14 +193,7 @@ def _while_it_runs(visit: Visit) -> None:
 
 def _counter_and_stop(visit: Visit) -> None:
     _prepare(visit)
-    before = visit.clock.now()
-    _say(visit, "RUN")
-    began = 0.5 * (before + visit.clock.now())
-    visit.clock.sleep(_RUN_S)
-    before = visit.clock.now()
-    counted = _counted_ml(visit)
-    visit.compare_volume(counted, 0.5 * (before + visit.clock.now()) - began)
-    visit.time_a_stop()
+    visit.compare_volume(lambda: _say(visit, "RUN"), lambda: _counted_ml(visit), "within 2 % of rate and time")
 
 
 def _silence(visit: Visit) -> None:
@@ -229,21 +219,15 @@ def _silence(visit: Visit) -> None:
 
 
 def _stall(visit: Visit) -> None:
-    item, expected = "a stall", "A?S, then S"
-    question = (
-        "To make it stall: no syringe on it, and a block, never a hand, in the way of the pusher, so that it meets the"
-        " block within 10 s of your yes. Shall it run?"
-    )
-    if not visit.agreed(item, expected, question):
-        return
-    _prepare(visit)
-    _say(visit, "RUN")
-    body, end = "I", visit.clock.now() + 20.0
-    while body == "I" and visit.clock.now() < end:
-        visit.clock.sleep(0.2)
-        body = _body(_ask(visit, ""))
-    after = _body(_ask(visit, ""))
-    visit.find(item, expected, f"{body}, then {after}", (body, after) == ("A?S", "S"))
+    def start() -> None:
+        _prepare(visit)
+        _say(visit, "RUN")
+
+    expected = "A?S, then S"
+    body = visit.await_stall(expected, start, lambda: _body(_ask(visit, "")), "I")
+    if body is not None:
+        after = _body(_ask(visit, ""))
+        visit.find(STALL, expected, f"{body}, then {after}", (body, after) == ("A?S", "S"))
 
 
 def _many_digits(visit: Visit) -> None:
@@ -271,11 +255,7 @@ def _many_digits(visit: Visit) -> None:
     _prepare(visit)
 
 
-def _full_flow(visit: Visit) -> None:
-    visit.leave("its force at full flow through the junction", "holds 83 mL/min of toluene", "needs the junction")
-
-
-MOVING = (_while_it_runs, _counter_and_stop, _silence, _stall, _many_digits, _full_flow)
+MOVING = (_while_it_runs, _counter_and_stop, _silence, _stall, _many_digits, full_flow)
 
 
 def _counted_ml(visit: Visit, mode: Mode = Mode.BASIC) -> float:

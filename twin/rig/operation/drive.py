@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 
 from twin.rig.clock import Clock
 from twin.rig.errors import PumpAlarm, RigError
+from twin.rig.operation.evidence import Bounds, Evidence
 from twin.rig.operation.interlocks import PumpView
 from twin.rig.operation.ledger import Account, Balance
 from twin.rig.operation.stopping import Gate
@@ -17,7 +19,8 @@ from twin.rig.record.recorder import Recorder
 #: A counter is set back at rest once it stands above this, mL, so that its four digits keep resolving 0.02 %.
 CLEAR_ABOVE_ML = 500.0
 #: Alarms of a pump at rest: it was switched on, and nobody has spoken to it for a while.
-HARMLESS = ("R", "T")
+POWER = "R"
+HARMLESS = (POWER, "T")
 _WAYS = {1: Status.INFUSING, -1: Status.WITHDRAWING}
 
 #: Takes a pump's name, and what it has infused and withdrawn since the run began, mL.
@@ -56,6 +59,8 @@ class Drive:
         self.may_move = False
         #: Whether `settle` has asked it what it counted, after it stood.
         self.settled = False
+        #: Whether its counter was lost, and `counted` is the middle of what it may have been.
+        self.lost = False
         #: How long the pump runs on unheard, s; None where it has no timer.
         self.guard_s: float | None = None
         #: Wall time of the last look, s.
@@ -66,6 +71,7 @@ class Drive:
         self._allowed, self._filled, self._reserve = allowed_ml_h, filled_ml, reserve_ml
         self._taken = taken
         self._account = Account(name)
+        self._evidence = Evidence()
         self._carried = (0.0, 0.0)
         self._set = 0.0
 
@@ -118,13 +124,16 @@ class Drive:
             self._recorder.event("start", sync=False, role=self.name, rate_ml_h=rate_ml_h)
             self._report(rate_ml_h)
         with self._gate.passing():
+            if self.told_ml_h:
+                self._evidence.may_go(rate_ml_h, self._clock.now())
             self._preset(rate_ml_h)
         if not self.told_ml_h:
             with self._gate.passing():  # asked anew: what was told above may have taken its time
                 self.may_move = True
+                self._evidence.may_go(rate_ml_h, self._clock.now())
                 self.pump.start()
         self.told_ml_h = rate_ml_h
-        self._book()
+        self._evidence.alive(self._book().after_s)  # it took what it would have answered by the alarm of a power cut
 
     def rest(self) -> None:
         """Stops it, verified; a counter that has come far is carried over and set back."""
@@ -142,20 +151,43 @@ class Drive:
         before = self._clock.now()
         seen = self.pump.dispensed()
         after = self._clock.now()
+        if self._is_back(seen):  # the alarm that tells why was lost on the way
+            self._evidence.dead(after)
+            raise RigError(
+                f"{self.pump.name} counts less than before: its power was interrupted", "look at its plug and its cable"
+            )
         self._count(seen, Span(before, after))
         wanted = _WAYS[1 if self.told_ml_h > 0 else -1] if self.told_ml_h else Status.STOPPED
-        if seen.status is not wanted:
+        if seen.status is wanted:
+            self._evidence.counted(self.counted, Span(before, after))
+        else:
             raise RigError(
                 f"{self.pump.name} does something else than it was told: it says {seen.status.name.lower()}",
                 "was it stopped at its keys? Look at it, then run again",
             )
 
+    def heed(self) -> None:
+        """Notes by when its power was gone, where it has just said so."""
+        if self.pump.alarm == POWER:
+            self._evidence.dead(self._clock.now())
+
+    def bounds(self, until_s: float) -> Bounds:
+        """What it may have moved since the run began, where it stood for certain at `until_s`, s of process time."""
+        return self._evidence.bounds(until_s) if self.may_move else Bounds((0.0, 0.0), (0.0, 0.0))
+
     def settle(self) -> list[Balance]:
-        """The balances at the end, of a pump that stands."""
+        """The balances at the end, of a pump that stands; none of one that never moved."""
+        if not self.may_move:
+            self.counted, self.settled = Dispensed(0.0, 0.0, 0.0, Status.STOPPED), True
+            return []
         self.told_ml_h = 0.0
         self._book()
         before = self._clock.now()
-        seen = self._asked() or self._reckoned()
+        seen = self._asked()
+        if seen is None:  # the counter is lost: the middle of what it may have been
+            self.lost, most = True, self._evidence.bounds(before).dispensed()
+            first, second = self._carried
+            seen = replace(most, infused_ml=most.infused_ml - first, withdrawn_ml=most.withdrawn_ml - second)
         self._count(seen, Span(before, self._clock.now()))
         self.settled = not seen.status.moving
         balances = [self.balance] if self.balance else []
@@ -189,49 +221,44 @@ class Drive:
         """
         seen = None
         for _ in range(2):
-            if self.pump.alarm == "R":
+            if self.pump.alarm == POWER:
                 return None
             with suppress(PumpAlarm):
                 seen = self.pump.dispensed()
                 break
         if seen is None:
-            return None if self.pump.alarm == "R" else self.pump.dispensed()
-        last, told = self._uncarried()
-        slack = seen.resolution_ml + 1e-9
-        back = min(seen.infused_ml - last[0], seen.withdrawn_ml - last[1]) < -slack
-        zero = seen.infused_ml == seen.withdrawn_ml == 0.0 and max(told) > 2 * slack
-        return None if back or zero else seen
+            return None if self.pump.alarm == POWER else self.pump.dispensed()
+        now, slack = self._clock.now(), seen.resolution_ml + 1e-9
+        told = (self._account.infused_ml(now) - self._carried[0], self._account.withdrawn_ml(now) - self._carried[1])
+        zero = seen.infused_ml == seen.withdrawn_ml == 0.0 and max(told) > slack
+        unexplained = zero and self.pump.alarm is None  # one that stalled at once has counted nothing
+        return None if self._is_back(seen) or unexplained else seen
 
-    def _reckoned(self) -> Dispensed:
-        """What a pump has counted whose counter is lost: between the last look and all that it was told."""
-        last, told = self._uncarried()
-        half = [max(0.5 * (most - least), 0.0) for least, most in zip(last, told, strict=True)]
-        resolution = self.counted.resolution_ml + max(half)
-        return Dispensed(last[0] + half[0], last[1] + half[1], resolution, Status.STOPPED)
-
-    def _uncarried(self) -> tuple[tuple[float, float], tuple[float, float]]:
-        """Infused and withdrawn since the counter was last set back, mL: at the last look, and told up to now."""
-        now = self._clock.now()
-        seen = (self.counted.infused_ml, self.counted.withdrawn_ml)
-        told = (self._account.infused_ml(now), self._account.withdrawn_ml(now))
-        first, second = self._carried
-        return (seen[0] - first, seen[1] - second), (told[0] - first, told[1] - second)
+    def _is_back(self, seen: Dispensed) -> bool:
+        """Whether its counter says less than it once did."""
+        infused, withdrawn = (
+            self.counted.infused_ml - self._carried[0],
+            self.counted.withdrawn_ml - self._carried[1],
+        )
+        return min(seen.infused_ml - infused, seen.withdrawn_ml - withdrawn) < -(seen.resolution_ml + 1e-9)
 
     def _preset(self, rate_ml_h: float) -> None:
         if rate_ml_h != self._set:
             self.pump.set_rate_ml_h(abs(rate_ml_h), Direction.INFUSE if rate_ml_h > 0 else Direction.WITHDRAW)
             self._set = rate_ml_h
 
-    def _book(self) -> None:
+    def _book(self) -> Span:
         """Enters the rate that it runs at from its last change on; from now on, where it reported none."""
         span = self.pump.changed
         if span is None or span.middle_s <= self._account.since_s:
             now = self._clock.now()
             span = Span(now, now)
         self._account.command(self.told_ml_h, span)
+        self._evidence.goes(self.told_ml_h, span)
         self._recorder.event(
             "rate", sync=False, role=self.name, rate_ml_h=self.told_ml_h, from_s=span.middle_s, half_s=span.half_s
         )
+        return span
 
     def _count(self, seen: Dispensed, span: Span) -> None:
         self.seen_s = self._clock.wall()

@@ -21,6 +21,7 @@ from twin.rig.clock import Clock
 from twin.rig.errors import NotStopped, RigError
 from twin.rig.operation.interrupts import Interrupts
 from twin.rig.operation.latch import Latch
+from twin.rig.operation.register import note, ports_of
 from twin.rig.operation.runlock import holder, noted_places, rig_folder
 from twin.rig.operation.stopping import caught, stop_all, stop_order, words
 from twin.rig.planning.limits import SIMULATED, Place, places
@@ -77,7 +78,7 @@ def stop_places(known: Sequence[Place], where: Path) -> list[str]:
         names = " and the ".join(simulated)
         said.append(f"the {names} pump: simulated, so there is no port to open; simulated pumps end with their run")
     if rig.names or unended:
-        _write(where, recorder, said, bad, unended)
+        _write(where, recorder, said, bad, unended, real)
     if bad:
         reasons = "; ".join([*bad.values(), *([unended.message] if unended else []), *said])
         raise NotStopped([rig.names[name] for name in bad], reasons)
@@ -141,10 +142,19 @@ def _waits(done: Callable[[], bool], seconds: float) -> bool:
     return done()
 
 
-def _write(where: Path, recorder: Recorder, said: list[str], bad: dict[str, str], unended: RigError | None) -> None:
+def _write(
+    where: Path,
+    recorder: Recorder,
+    said: list[str],
+    bad: dict[str, str],
+    unended: RigError | None,
+    real: Sequence[Place],
+) -> None:
     """Latch and journal, once the pumps stand; a full disk is no reason to call the stop a failed one."""
     try:
         Latch(where).set("emergency stop", "stop")
+        for port in ports_of(real):
+            note(port, where)  # so that another case on these ports knows of the latch
         with Journal.create(where, "stop") as journal:
             recorder.attach(journal)
             recorder.release()

@@ -17,9 +17,9 @@ from twin.rig.errors import RunStopped
 from twin.rig.operation.session import Progress
 from twin.rig.planning import hull
 from twin.rig.planning.alternation import told_ml_h
-from twin.rig.planning.limits import RESERVE, ROLES, Equipment, check_rates, equipment
+from twin.rig.planning.limits import RESERVE, ROLES, Equipment, check_rates, command_step_s, equipment
 from twin.rig.planning.recipe import RAMP_S, Leg, Program
-from twin.rig.planning.schedule import LOWEST_SHARE, RAMP_STEP_S, Plan, Supply
+from twin.rig.planning.schedule import LOWEST_SHARE, Plan, Supply
 from twin.rig.planning.setpoint import Setpoint
 from twin.rig.planning.steps import Step
 from twin.rig.sensors import Board
@@ -243,10 +243,10 @@ class LiveProgram:
         with self._lock:
             self._new = False
             start, goal = self._rates, self._move[0] if self._move else self._rates
-        begin_s = self._clock.now()
+        begin_s, step_s = self._clock.now(), command_step_s(self._pumps.values())
         while (share := (self._clock.now() - begin_s) / self._ramp_s) < 1 and not self._ending.is_set():
             self._rates = {role: self._told(role, (1 - share) * start[role] + share * goal[role]) for role in ROLES}
-            yield self._step(zero_s, "ramp", self._rates, min(RAMP_STEP_S, (1 - share) * self._ramp_s))
+            yield self._step(zero_s, "ramp", self._rates, min(step_s, (1 - share) * self._ramp_s))
         self._rates = goal
 
     def _step(self, zero_s: float, kind: str, rates: dict[str, float], seconds: float) -> Step:

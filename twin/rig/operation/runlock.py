@@ -118,6 +118,19 @@ def holder(where: Path) -> dict[str, Any] | None:
     return None
 
 
+def died(where: Path) -> bool:
+    """Whether a run in a folder never let go, and nobody has acknowledged it: its process or its computer died."""
+    if holder(where) is not None:
+        return False
+    try:
+        text = (where / NAME).read_bytes()
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return bool(text)
+
+
 def _noted(handle: int) -> dict[str, Any] | None:
     """What the file says; None where it is empty, nothing in particular where it can't be read."""
     text = os.pread(handle, 65536, 0)

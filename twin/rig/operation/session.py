@@ -22,10 +22,17 @@ from twin.rig.planning.steps import PARTNER, Step
 from twin.rig.pumps.protocol import Pump
 from twin.rig.record.recorder import Recorder
 
-#: Wall time between two looks at a pump, s.
-POLL_S = 0.2
+#: Wall time between two looks at a pump, s. A look is 32 bytes there and back, 17 ms at 19200 baud: two pumps take a
+#: third of the line, three half of it, and what is left is for a stop from outside.
+POLL_S = 0.1
+#: On a slower line the looks take half of the time at most; but a pump waits for no more than this, s of wall time.
+SLOWEST_POLL_S = 0.5
+#: Between looks a pump may speak by itself, of an alarm: that is listened for so often, s of wall time.
+LISTEN_S = 0.01
 #: A look takes about this long at 19200 baud, s of wall time: none is begun so shortly before new rates are due.
 LOOK_S = 0.035
+#: What is less than this is no time, s: a clock could not tell it.
+_INSTANT_S = 1e-6
 #: Steps on the way to others, which may be left out when they come too late.
 _ON_THE_WAY = ("ramp", "handover")
 #: Wall time after which a pump stops by itself when it hears nothing, s.
@@ -83,8 +90,12 @@ class Session:
         self.cancel = cancel or threading.Event()
         #: Told the sum of the flows, mL/h, whenever it changes.
         self.on_rates: Callable[[float], None] = lambda total_ml_h: None
+        #: Whether a pump has said something unasked that nobody has read yet.
+        self.spoken: Callable[[], bool] = lambda: False
         self.gate = Gate()
         self.balances: dict[str, Balance] = {}
+        #: In words, the pumps that never started and could not be verified as stopped at the end.
+        self.unverified: list[str] = []
         self.drives = {
             name: Drive(
                 name,
@@ -102,6 +113,7 @@ class Session:
         self._kind, self._rates = "armed", dict[str, float]()
         self._zero = 0.0
         self._running = False
+        self._look_s = LOOK_S  # how long the last look took, wall time
 
     @property
     def moved(self) -> bool:
@@ -128,6 +140,9 @@ class Session:
         unwritten = caught(self.recorder.release)
         alarms = [PumpAlarm(pump.name, pump.alarm) for pump in self.pumps.values() if pump.alarm is not None]
         reason = reason or next(iter(alarms), None) or unwritten  # an alarm may come as late as with the stop
+        for note in self.unverified:
+            if (ended_by := unverified or reason) is not None:
+                ended_by.add_note(note)
         if unverified is not None:
             raise unverified from reason
         if reason is not None:
@@ -169,15 +184,28 @@ class Session:
             self.on_rates(sum(max(rate, 0.0) for rate in step.rates_ml_h.values()))
         self._kind, self._rates = step.kind, step.rates_ml_h
         self.recorder.event(step.kind, sync=False, rates_ml_h=step.rates_ml_h, late_s=round(late_s, 4))
-        while (left := (self._zero + step.end_s - self.clock.now()) / self.clock.speed) > 0:
+        while (left := (self._zero + step.end_s - self.clock.now()) / self.clock.speed) > _INSTANT_S:
             self._check()
             due = min(self.drives.values(), key=lambda drive: drive.seen_s)
-            wait = due.seen_s + POLL_S - self.clock.wall()
-            if wait <= 0 and left > LOOK_S:
+            period = min(max(POLL_S, 2 * len(self.drives) * self._look_s), SLOWEST_POLL_S)
+            wait = due.seen_s + period - self.clock.wall()
+            if wait > _INSTANT_S:
+                self._wait(min(left, wait))
+            elif left > LOOK_S:
                 self._look(due)
             else:
-                self.clock.sleep(min(left, max(wait, 0.0) or left) * self.clock.speed, self.cancel)
+                self._wait(left)
         self._check()
+
+    def _wait(self, seconds: float) -> None:
+        """Waits for this wall time; where a pump says something meanwhile, each is asked at once."""
+        end = self.clock.wall() + seconds
+        while (rest := end - self.clock.wall()) > _INSTANT_S and not self.cancel.is_set():
+            self.clock.sleep(min(rest, LISTEN_S) * self.clock.speed, self.cancel)
+            if self.spoken():
+                for drive in self.drives.values():
+                    self._look(drive)
+                return
 
     def _rate(self, step: Step, name: str) -> float:
         """The rate of a pump in a step; a refill that begins makes up for what its syringe is behind the plan."""
@@ -207,9 +235,12 @@ class Session:
             raise RunStopped(self.gate.reason or "the run was stopped on request", "")
 
     def _look(self, drive: Drive) -> None:
+        began = self.clock.wall()
         drive.look()
+        self._look_s = self.clock.wall() - began
         counted_ml = {drive.name: round(drive.counted.infused_ml, 6)}
-        self.recorder.event("look", sync=False, counted_ml=counted_ml)
+        left_ml = {drive.name: round(drive.left_ml, 6)}
+        self.recorder.event("look", sync=False, counted_ml=counted_ml, left_ml=left_ml)
         self._tell()
 
     def _counted(self) -> dict[str, float]:
@@ -237,29 +268,48 @@ class Session:
 
         Nothing here waits for the disk; what happened is written once the pumps stand.
         """
+        began_s = self.clock.now()
+        for drive in self.drives.values():
+            drive.heed()
         self.gate.shut("the run is being stopped")
         self.recorder.hold_back()
         self.recorder.event("stop", reason=words(reason))
-        problems = stop_all(self.pumps, self.clock, self.recorder)
+        # A counter is asked for as soon as its pump stands: while others are waited for, its power may go.
+        problems = stop_all(self.pumps, self.clock, self.recorder, stood=self._settle)
         # What is not verified may still move: its account stays open, for the next start to close.
         for name in stop_order(self.drives):
             if name in problems:
                 continue
             caught(partial(self.pumps[name].guard, 0))
-            if self.drives[name].may_move and (problem := caught(partial(self._settle, name))) is not None:
+            drive = self.drives[name]
+            if not drive.settled and (problem := caught(partial(self._settle, name))) is not None:
                 self.recorder.event("volume", role=name, problem=words(problem))
         if self.volumes is not None:
-            counted = {name: drive.counted for name, drive in self.drives.items() if drive.settled}
-            if (problem := caught(partial(self.volumes.close, counted))) is not None:
+            settled = {name: drive for name, drive in self.drives.items() if drive.settled}
+            counted = {name: drive.counted for name, drive in settled.items()}
+            lost = [name for name, drive in settled.items() if drive.lost]
+            # One that heard none of the stops ran on as long as its timer let it, and was told nothing else since.
+            unheard = {
+                name: drive.bounds(began_s + (math.inf if drive.guard_s is None else drive.guard_s))
+                for name, drive in self.drives.items()
+                if name not in settled
+            }
+            if (problem := caught(partial(self.volumes.close, counted, lost, unheard))) is not None:
                 self.recorder.event("volumes", problem=words(problem))
-        # What does not answer from the start, and was never started, is no pump that could be running.
+        # What does not answer, and was never started, is nothing that this run has set going: it is named all the same.
+        self.unverified = [
+            f"{self.pumps[name].name} was not verified as stopped; this run did not start it ({words(problem)})"
+            for name, problem in problems.items()
+            if not self.drives[name].may_move
+        ]
         problems = {name: problem for name, problem in problems.items() if self.drives[name].may_move}
         return not_stopped(self.pumps, problems) if problems else None
 
     def _settle(self, name: str) -> None:
-        for balance in self.drives[name].settle():
+        drive = self.drives[name]
+        for balance in drive.settle():
             self.balances[balance.role] = balance
-            self.recorder.event("volume", **balance.as_dict())
+            self.recorder.event("volume", **balance.as_dict(), **({"reckoned": True} if drive.lost else {}))
 
 
 def all_agree(balances: Mapping[str, Balance], pumps: Sequence[str]) -> bool:

@@ -28,13 +28,18 @@ def stop_order(names: Mapping[str, object]) -> list[str]:
 
 
 def stop_all(
-    pumps: Mapping[str, Pump], clock: Clock, recorder: Recorder, deadline_s: float = DEADLINE_S
+    pumps: Mapping[str, Pump],
+    clock: Clock,
+    recorder: Recorder,
+    deadline_s: float = DEADLINE_S,
+    *,
+    stood: Callable[[str], object] = lambda name: None,
 ) -> dict[str, BaseException]:
     """Stops the pumps and verifies each; returns, not raises, what could not be verified, by name.
 
     First one quick stop to each, so that a silent pump does not delay the other; then rounds of stop and poll until all
     stand, or `deadline_s` of wall time has gone. Every way that a pump can fail is caught: the rest of the way is gone
-    all the same.
+    all the same. `stood` is told, after a round, which pumps stand while others don't yet.
     """
     order = stop_order(pumps)
     for name in order:
@@ -50,9 +55,11 @@ def stop_all(
                 recorder.event("stopped", role=name, problem="")
             else:
                 problems[name] = problem
-        pending = [name for name in pending if name in problems]
+        standing, pending = [n for n in pending if n not in problems], [n for n in pending if n in problems]
         if not pending or clock.wall() >= end:
             break
+        for name in standing:
+            caught(partial(stood, name))
         clock.pause(ROUND_S)
     for name, problem in problems.items():
         recorder.event("NOT STOPPED", role=name, problem=words(problem))

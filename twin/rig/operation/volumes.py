@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from twin.errors import BadInput
 from twin.files import explained, write_json
 from twin.rig.clock import Clock
+from twin.rig.operation.evidence import Bounds
 from twin.rig.pumps.protocol import Dispensed
 from twin.rig.record.journal import stamp, sync_folder
 
@@ -64,6 +65,8 @@ class _Count(_Strict):
     withdrawn_ml: _Amount = 0.0
     rate_ml_h: float = 0.0
     utc: str
+    #: Least and most that left the syringe since `begin`, where a run could say so at its end.
+    taken_ml: tuple[float, float] | None = None
 
 
 class _Counts(_Strict):
@@ -251,16 +254,29 @@ class Volumes:
                 self._write_counts(self._book.open.run if self._book.open else "", self._counts)
                 self._written = self._told
 
-    def close(self, counted: Mapping[str, Dispensed | None]) -> None:
+    def close(
+        self,
+        counted: Mapping[str, Dispensed | None],
+        lost: Collection[str] = (),
+        unheard: Mapping[str, Bounds] | None = None,
+    ) -> None:
         """Ends the run: what each pump has counted since `begin`, on disk before this returns.
 
         An account stays open where the pump could not be asked (None, or left out): the next start reconciles it.
+
+        Args:
+            counted: what each pump has counted.
+            lost: the pumps whose counter was lost, so that what they counted is reckoned.
+            unheard: what the pumps that could not be asked may have moved, for the case that their counters are lost.
         """
         with self._lock:
             account = self._book.open
             for name, seen in counted.items():
                 if seen is not None and account is not None and name in account.largest_ml_h:
-                    self._settle(name, _entry(self._by_counter(name, seen, "run")))
+                    self._settle(name, _entry(self._by_counter(name, seen, "reckoned" if name in lost else "run")))
+            for name, bounds in (unheard or {}).items():
+                if name in self._counts and math.isfinite(sum(bounds.taken_ml)):
+                    self._counts[name] = self._counts[name].model_copy(update={"taken_ml": bounds.taken_ml})
             if self._live and self._book.open is not None:  # what could not be asked is known as well as it can be
                 self._write_counts(self._book.open.run, self._counts)
             self._live = False
@@ -269,8 +285,9 @@ class Volumes:
         """Settles the account that a dead run has left open; does nothing where there is none.
 
         With the pump's own counter the volume is exact. Without it (its power was cut, which an alarm of the reset
-        tells), or where the counter says less than it once did, it lies between what was last written and what the pump
-        can have moved since: rate times (`persist_s` and the guard).
+        tells), or where the counter says less than it once did, it lies between the bounds that the run gave at its
+        end; where it died, between what was last written and what the pump can have moved since: rate times
+        (`persist_s` and the guard).
 
         Args:
             name: the pump.
@@ -309,6 +326,10 @@ class Volumes:
         largest = account.largest_ml_h[name] if account else 0.0
         if count is None:  # a power cut has taken it
             return _left(entry, 0.0, entry.volume_ml if largest else entry.left_ml, 0.0, entry.as_of, "reckoned", False)
+        if count.taken_ml is not None:
+            least, most = count.taken_ml
+            low, high = entry.left_ml - most, entry.left_ml - least
+            return _left(entry, low, high, entry.uncertain_ml, count.utc, "reckoned", False)
         written = entry.left_ml - count.infused_ml + count.withdrawn_ml
         unseen_s = math.inf if guard_s is None else self._persist_s * self._clock.speed + guard_s
         largest = max(largest, abs(count.rate_ml_h))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import ParamSpec, TypeVar
 
@@ -14,6 +14,7 @@ from twin.operating import OperatingPoint
 from twin.rig.planning.steps import PARTNER
 from twin.rig.pumps.catalogue import PumpModel, Syringe, pump_model, syringe
 from twin.rig.pumps.drivers import baud_of
+from twin.rig.pumps.harvard import SETTLE_S
 from twin.units import to_ml, to_ml_per_h, to_mm
 
 Found = TypeVar("Found")
@@ -24,6 +25,14 @@ ROLES = ("antisolvent", "precursor")
 
 #: Share of a syringe that a plan leaves in it, so that the plunger never runs onto the bottom.
 RESERVE = 0.02
+
+#: How often a ramp sets new rates where the lines allow it, s.
+RAMP_STEP_S = 0.1
+#: By family, the most bytes to and fro that a new rate takes with its reading back, and a look at a pump; and what a
+#: new rate takes besides behind the first pump of a chain, s.
+ON_THE_LINE = {"newera": (46, 40, 0.0), "harvard": (56, 95, SETTLE_S)}
+#: A start bit, eight bits of data, a stop bit.
+_BITS = 10
 
 #: By family, the rate in mL/h from which on its last decimal (the third, the sixth) is good to 0.5 %.
 RESOLVED_ML_H = {"newera": 0.1, "harvard": 1e-4}
@@ -93,16 +102,43 @@ def equipment(case: Case) -> dict[str, Equipment]:
     _add_partner(case, found, mistakes)
     if len({(pump.port, pump.address) for pump in found.values()}) < len(found):
         mistakes.append("  rig.precursor.address: two pumps have the same address on the same port; give each its own")
-    chained = [pump.port for pump in found.values() if pump.model.family == "harvard" and pump.port != SIMULATED]
-    if len(set(chained)) < len(chained):
-        mistakes.append(
-            "  rig.precursor.port: of chained Harvard pumps only the first answers what it is told; give each its own"
-        )
+    else:
+        mistakes += _broken_chains(found)
     if len({(pump.port, pump.model.family) for pump in found.values()}) > len({pump.port for pump in found.values()}):
         mistakes.append("  rig.precursor.port: pumps of two families can't share a port; give each its own")
+    elif len({(pump.port, pump.place.baud) for pump in found.values()}) > len({pump.port for pump in found.values()}):
+        mistakes.append("  rig.precursor.baud: two pumps on one port need the same speed; set it at the pumps as well")
     if mistakes:
         raise BadInput("\n".join(["the rig of this case can't be used", *mistakes]))
     return found
+
+
+def _broken_chains(found: Mapping[str, Equipment]) -> list[str]:
+    """What is wrong with the addresses of Harvard pumps that share a port: only the first of a chain has the 0."""
+    mistakes = []
+    for port in dict.fromkeys(pump.port for pump in found.values() if pump.model.family == "harvard"):
+        chain = sorted(pump.address for pump in found.values() if pump.port == port)
+        if len(chain) > 1 and chain != list(range(len(chain))):
+            has = " and ".join(map(str, chain))
+            mistakes.append(
+                f"  rig.precursor.address: the Harvard pumps on {port} have the addresses {has}; number them from 0 on,"
+                " the one that the computer is plugged into first"
+            )
+    return mistakes
+
+
+def command_step_s(pumps: Collection[Equipment]) -> float:
+    """How often all pumps can be told new rates, and one of them be looked at in between, s.
+
+    `RAMP_STEP_S`, or on slow lines more, in twentieths of a second. What the pumps take to answer is not in it.
+    """
+    taken_s = look_s = 0.0
+    for pump in pumps:
+        rate, look, settle_s = ON_THE_LINE[pump.model.family]
+        byte_s = _BITS / pump.place.baud
+        taken_s += rate * byte_s + (settle_s if pump.address else 0.0)
+        look_s = max(look_s, look * byte_s)
+    return max(RAMP_STEP_S, round(math.ceil((taken_s + look_s) / 0.05) * 0.05, 2))
 
 
 def places(case: Case) -> list[Place]:

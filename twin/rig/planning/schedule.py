@@ -11,15 +11,22 @@ from twin.case.schema import Case
 from twin.errors import BadInput
 from twin.rig.planning.alternation import alternate, handovers
 from twin.rig.planning.disturbance import disturbance
-from twin.rig.planning.limits import RESERVE, ROLES, SIMULATED, Equipment, check_rates, equipment
+from twin.rig.planning.limits import (
+    RAMP_STEP_S,
+    RESERVE,
+    ROLES,
+    SIMULATED,
+    Equipment,
+    check_rates,
+    command_step_s,
+    equipment,
+)
 from twin.rig.planning.recipe import Leg, Program, of_setpoint
 from twin.rig.planning.setpoint import Setpoint
 from twin.rig.planning.steps import PARTNER, Step, infused_ml
 from twin.rig.pumps.drivers import told_ml_h
 from twin.units import to_celsius, to_ml_per_h
 
-#: How often a ramp sets new rates, s.
-RAMP_STEP_S = 0.1
 #: Share of the setpoint at which the ramp starts, where pump and protocol allow it.
 LOWEST_SHARE = 0.1
 #: Share of the first setpoint at which lines are primed.
@@ -185,8 +192,9 @@ def plan(
     steps = steps_of(program, pumps)
     short = [role for role in ROLES if infused_ml(steps, role) > _usable(everything, filled, role)]
     if short == ["antisolvent"] and PARTNER in everything:
-        pumps = everything
-        steps, words = _in_turns(program, steps, pumps, filled)
+        steps, words = _in_turns(program, steps, everything, filled)
+        # Where the fuller one lasts by itself, the other one is left alone.
+        pumps = {name: pump for name, pump in everything.items() if any(step.rates_ml_h.get(name) for step in steps)}
         notes += words
     elif short:
         program = _shortened(program, pumps, filled, short, shorten)
@@ -198,12 +206,19 @@ def plan(
         notes.append(
             f"nothing here sets a temperature: bring the liquids to {to_celsius(setpoint.point.temperature_k):.1f} °C"
         )
+    if (step_s := command_step_s(pumps.values())) > RAMP_STEP_S:
+        slow = min(pump.place.baud for pump in pumps.values())
+        notes.append(
+            f"new rates go out every {step_s:g} s instead of every {RAMP_STEP_S:g} s: the lines ({slow} baud) hold no"
+            " more"
+        )
     supply = tuple(_supply(name, pump, filled[name], steps) for name, pump in pumps.items())
     return Plan(setpoint, program, pumps, tuple(steps), supply, tuple(notes))
 
 
 def _supply(name: str, pump: Equipment, filled_ml: float, steps: Sequence[Step]) -> Supply:
-    fastest = max(step.rates_ml_h.get(name, 0.0) for step in steps)
+    rates = [step.rates_ml_h.get(name, 0.0) for step in steps]
+    fastest = max(rates) if max(rates) > 0 else max(map(abs, rates))  # one that only refills
     return Supply(name, pump.syringe.name, filled_ml, fastest, filled_ml / fastest * 3600, infused_ml(steps, name))
 
 
@@ -245,7 +260,8 @@ def _in_turns(
     volume, rate = program.prime_ml.get("antisolvent", 0.0), whole[0].rates_ml_h[lead]
     first = [Step("prime", 0.0, volume / rate * 3600, {partner: rate})] if volume else []
     later = first[-1].end_s if first else 0.0
-    turns = alternate(whole, pumps, {**filled, partner: filled[partner] - volume}, lead=lead, partner=partner)
+    left, step_s = {**filled, partner: filled[partner] - volume}, command_step_s(pumps.values())
+    turns = alternate(whole, pumps, left, lead=lead, partner=partner, step_s=step_s)
     effect = disturbance(turns, pumps, lead=lead, partner=partner).lines() if handovers(turns, lead, partner) else []
     words = ["the two antisolvent pumps take turns, and refill by themselves", *effect]
     return [*first, *(replace(step, start_s=step.start_s + later, end_s=step.end_s + later) for step in turns)], words
@@ -257,8 +273,8 @@ def _renamed(rates_ml_h: Mapping[str, float], lead: str) -> dict[str, float]:
 
 
 def _leg(leg: Leg, here: Mapping[str, float], pumps: Mapping[str, Equipment], begin_s: float) -> list[Step]:
-    """Ten steps a second from one pair of flows to the next, on a straight line; then the hold."""
-    count = max(round(leg.ramp_s / RAMP_STEP_S), 1)
+    """As many steps as the lines hold from one pair of flows to the next, on a straight line; then the hold."""
+    count = max(round(leg.ramp_s / command_step_s(pumps.values())), 1)
     length = leg.ramp_s / count
     steps = []
     for index in range(count):

@@ -7,11 +7,14 @@ Sources, pumps:
 * NE-1000: specifications in its manual (publication 1200-01), 5.1005 cm/min and 0.004205 cm/h.
 * NE-1010: from the maker's sheet of rates as another program holds it (6120 mL/h and 46.70 µL/h at 26.59 mm).
 * 11 Elite: its answer to `metrics` (400 steps of 16, 2.4:1, 24 threads per inch, 26 µs to 27 s a step, up to 33 mm),
-  which gives the limits that it prints to all their digits, and the 159.0 mm/min of its manual (5420-002).
+  which gives the limits that it prints to all their digits (at 14.43 mm, and with a bd-1ml), and the 159.0 mm/min of
+  its manual (5420-002).
 * Legato 100: prints the limits of an 11 Elite at 14.43 mm. Legato 110: its reseller gives it the same range of rates.
   Unverified: their widest syringe, and what they answer to `ver` ("Legato" is all that is asked for).
 
-No speed of the NE-500, NE-4000, NE-8000, PHD Ultra and Legato 200 was found in a source, so they are not here.
+No speed of the NE-500, NE-4000, NE-8000, PHD Ultra and Legato 200 was found in a source, so they are not here. A public
+driver of the PHD Ultra quotes its limits, 14.7792 nl/min to 15.3477 ml/min, with a syringe that it does not name: their
+ratio is that of an 11 Elite (27 s to 26 µs a step), and the speed stays unknown.
 
 Sources, syringes: the tables of diameters in the manual of the 11 Elite (appendix A; it gives bd-60ml as 26.594), but
 monoject-140ml and glass-50ml (of no named maker) second-hand. `toluene_safe` tells materials apart: steel, glass and

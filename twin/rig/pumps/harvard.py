@@ -4,9 +4,10 @@ A command is `[address]name [arguments]` and a CR. The prompt that ends a reply 
 be pump 12 at rest, or the head of its next line), so the pump is put into polling mode first: there each reply ends
 with XON, and nothing comes unasked. A pump that lost its power forgets that, so it is noticed as silent.
 
-In a chain only the first pump answers commands that set something, and sometimes under another's address. The answer
-to such a command therefore proves nothing, and may be missing: what proves it is the value that is read back. Each
-missing answer costs one deadline, so a port for each pump is better.
+In a chain only the first pump, that at address 0, answers commands that set something, and sometimes under another's
+address. The answer to such a command therefore proves nothing, and may be missing: what proves it is the value that is
+read back. Behind the first pump no such answer is waited for, and one that comes all the same is passed over: a chain
+is as fast as a pump by itself, and a stop is sent to all before it is verified at any.
 
 Sources: the manuals in `twin.rig.wire.harvard`, and replies as other drivers record them. In no manual at hand: `load
 qs`, `nvram none`, whether `poll on` itself is answered with XON, and what a Legato answers to `ver`.
@@ -20,7 +21,7 @@ from contextlib import suppress
 
 from twin.errors import BadInput
 from twin.rig.clock import Clock
-from twin.rig.errors import BadReply, CommandRefused, NoReply, NotStopped, PumpAlarm, RigError
+from twin.rig.errors import BadReply, CommandRefused, NoReply, PumpAlarm, RigError
 from twin.rig.pumps.harvard_replies import (
     Counted,
     Refused,
@@ -28,6 +29,7 @@ from twin.rig.pumps.harvard_replies import (
     close,
     format_number,
     last_digit_ml,
+    only_settles,
     parse_mm,
     parse_rate_ml_h,
     parse_reply,
@@ -36,12 +38,15 @@ from twin.rig.pumps.harvard_replies import (
     same,
 )
 from twin.rig.pumps.protocol import QUICK_S, Direction, Dispensed, Line, Span, Status
+from twin.rig.pumps.stop import until_stopped
 from twin.rig.wire import harvard as wire
 
 _VERSION = re.compile(r"([A-Za-z0-9][A-Za-z0-9 /-]{0,40}?) v?\d+(?:\.\d+)+", re.ASCII)
 #: Wall time in which a command must take effect: a start has been seen to need up to a second, s.
 PATIENCE_S = 2.0
 _AGAIN_S = 0.05
+#: Wall time that a pump behind the first one is given for a command before anything else goes out on the line, s.
+SETTLE_S = 0.01
 _LETTERS = {Direction.INFUSE: "i", Direction.WITHDRAW: "w"}
 _MOVING = {Direction.INFUSE: Status.INFUSING, Direction.WITHDRAW: Status.WITHDRAWING}
 _STATUSES = {wire.INFUSING: Status.INFUSING, wire.WITHDRAWING: Status.WITHDRAWING}
@@ -73,11 +78,18 @@ class HarvardPump:
         self._model_number = model_number
         self._clock = clock or Clock()
         self._polling = self._running = self._stalled = False
+        self._told_s: float | None = None  # when the first stop went out that is not yet verified
         self._direction = Direction.INFUSE
         self._counting = set(Direction)  # whose counters may be above zero
 
     def identify(self) -> str:
-        """Its model and firmware, e.g. `11 ELITE I/W Single 3.0.4`; raises `BadInput` where it is another model."""
+        """Its model and firmware, e.g. `11 ELITE I/W Single 3.0.4`; raises `BadInput` where it is another model.
+
+        That it stalled some time ago is no alarm here: its prompt says so until it moves again, even where somebody has
+        acknowledged it.
+        """
+        if not self._running:
+            self._stalled = True
         answer = self._query("ver")
         match = _VERSION.fullmatch(answer)
         if match is None:
@@ -157,7 +169,7 @@ class HarvardPump:
         """Starts it in the direction that was last set, and waits until it says that it moves."""
         self._check_latch()
         before, wanted = self._clock.now(), _MOVING[self._direction]
-        self._running = True  # from here on a stop counts as a change of motion, even if no reply comes
+        self._running, self._told_s = True, None  # from here on a stop counts as a change of motion, answered or not
         self._counting.add(self._direction)
         self._tell(f"{_LETTERS[self._direction]}run")
         end = self._clock.wall() + PATIENCE_S
@@ -172,11 +184,9 @@ class HarvardPump:
 
     def request_stop(self) -> None:
         """Sends one stop, past any alarm and any stray bytes, without verifying it."""
-        before = self._clock.now()
-        with suppress(NoReply, BadReply):  # in a chain no answer comes
-            self._exchange("stp", insist=True, deadline_s=QUICK_S)
-        if self._running:
-            self.changed = Span(before, self._clock.now())
+        self._told_s = self._clock.now() if self._told_s is None else self._told_s
+        reply = self._command("stp", insist=True, deadline_s=QUICK_S)
+        self._stood(reply is not None and reply.address == self._address and reply.prompt not in _STATUSES)
 
     def stop(self, deadline_s: float = 5.0) -> None:
         """Sends `stp` until the prompt says that it stands.
@@ -184,22 +194,23 @@ class HarvardPump:
         Args:
             deadline_s: wall time after which `NotStopped` is raised, s.
         """
-        end = self._clock.wall() + deadline_s
-        while True:
-            reason = "it still answers that it runs"
-            try:
-                self.request_stop()
-                if not self._polling:
-                    with suppress(NoReply, BadReply):
-                        self._exchange("poll on", insist=True)
-                if self._ask("status", insist=True).prompt not in _STATUSES:
-                    self._running = False
-                    return
-            except RigError as error:
-                reason = error.message
-            if self._clock.wall() >= end:
-                raise NotStopped([self.name], reason)
-            self._clock.pause(0.01)
+        until_stopped(self.name, self._clock, self._stands, deadline_s)
+
+    def _stands(self) -> bool:
+        """Tells it to stop, and asks whether it stands."""
+        self.request_stop()
+        if not self._polling:
+            self._command("poll on", insist=True)
+        stands = self._ask("status", insist=True).prompt not in _STATUSES
+        self._stood(stands)
+        return stands
+
+    def _stood(self, stands: bool) -> None:
+        """After a stop: if it moved, it ended between the first stop and now."""
+        if self._running and self._told_s is not None:
+            self.changed = Span(self._told_s, self._clock.now())
+        if stands:
+            self._running, self._told_s = False, None
 
     def clear(self) -> None:
         """Sets the volume counters to zero, and reads them back. At rest only."""
@@ -292,20 +303,32 @@ class HarvardPump:
     def _prefer(self, *commands: str) -> None:
         """Sends commands until one is not refused. None can be read back, and not every firmware knows them."""
         self._check_latch()
+        if self._address:  # whose refusals are not heard: it is told all, so that the best that it knows comes last
+            commands = commands[::-1]
         for command in commands:
             with suppress(Refused):
                 self._tell(command)
-                break
+                if not self._address:
+                    break
 
     def _tell(self, command: str) -> None:
         """Sends a command whose effect is read back: a missing or an odd answer to it is no failure by itself."""
         self._converse()
+        reply = self._command(command)
+        if reply is not None and reply.address == self._address:
+            self._see_stall(reply.stalled)
+        if reply is not None and reply.error:
+            raise Refused(self.name, command, reply.error)
+
+    def _command(self, command: str, insist: bool = False, deadline_s: float | None = None) -> Reply | None:
+        """Sends what sets something, and returns what it answers; None where that can't be known."""
+        if self._address:
+            self._send(command, _whole, insist, 0.0)
+            self._clock.pause(SETTLE_S)
+            return None
         with suppress(NoReply, BadReply):
-            reply = self._exchange(command)
-            if reply.address == self._address:
-                self._see_stall(reply.stalled)
-            if reply.error:
-                raise Refused(self.name, command, reply.error)
+            return parse_reply(self._send(command, _whole, insist, deadline_s))
+        return None
 
     def _query(self, command: str) -> str:
         return self._one_line(self._ask(command), command)
@@ -315,7 +338,7 @@ class HarvardPump:
         if not insist:
             self._converse()
         try:
-            reply = self._exchange(command, insist)
+            reply = parse_reply(self._send(command, _answered if self._address else _whole, insist))
         except NoReply:
             self._polling = False  # it may have lost its power, and with it the polling mode
             raise
@@ -344,8 +367,7 @@ class HarvardPump:
         if self._polling:
             return
         for command in ("poll on", "echo off"):
-            with suppress(NoReply, BadReply):
-                self._exchange(command)
+            self._command(command)
         self._polling = True
         if not same(answer := self._query("poll"), wire.POLLING):
             self._polling = False
@@ -358,14 +380,22 @@ class HarvardPump:
             self.alarm = "S"
             raise PumpAlarm(self.name, "S")
 
-    def _exchange(self, command: str, insist: bool = False, deadline_s: float | None = None) -> Reply:
+    def _send(
+        self, command: str, whole: Callable[[bytes], bool], insist: bool, deadline_s: float | None = None
+    ) -> bytes:
         prefix = f"{self._address:02d}" if self._address else ""
         message = f"{prefix}{command}\r".encode("ascii")
-        return parse_reply(self._line.exchange(message, _whole, insist, self._unasked, deadline_s))
+        return self._line.exchange(message, whole, insist, self._unasked, deadline_s)
 
     def _unasked(self, stray: bytes) -> None:
-        raise RigError(f"{self.name}: unasked bytes {stray!r}", "look at the cable, and for a second program")
+        if not (self._address and only_settles(stray)):
+            raise RigError(f"{self.name}: unasked bytes {stray!r}", "look at the cable, and for a second program")
 
 
 def _whole(received: bytes) -> bool:
     return received[-1] == wire.XON
+
+
+def _answered(received: bytes) -> bool:
+    """Whether a question is answered: a prompt by itself is the late answer to the command before."""
+    return received[-1] == wire.XON and b"\r" in received

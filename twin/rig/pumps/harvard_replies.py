@@ -12,7 +12,8 @@ from twin.rig.errors import BadReply, CommandRefused
 from twin.rig.pumps.protocol import Direction
 from twin.rig.wire import harvard as wire
 
-_FRAME = re.compile(rb"((?:\n+[ -~]{0,160}\r)*)\n+(\d\d)?(T[*:]|[<>]\*|[:<>*])\x11")
+_PROMPT = rb"\n+(\d\d)?(T[*:]|[<>]\*|[:<>*])\x11"
+_FRAME = re.compile(rb"(?:" + _PROMPT.replace(b"(", b"(?:") + rb")*((?:\n+[ -~]{0,160}\r)*)" + _PROMPT)
 _NUMBER = r"(\d{1,15}(?:\.\d{0,12})?|\.\d{1,12})"
 _VOLUME = re.compile(rf"{_NUMBER} ([pnum]?)l", re.ASCII | re.IGNORECASE)
 _RATE = re.compile(rf"{_NUMBER} ([pnum]?)l/({'|'.join(wire.PER_HOUR)})", re.ASCII | re.IGNORECASE)
@@ -65,7 +66,10 @@ class Counted:
 
 
 def parse_reply(frame: bytes) -> Reply:
-    """Takes a whole reply apart, strictly; raises `BadReply` where it is anything else than one reply."""
+    """Takes a whole reply apart, strictly; raises `BadReply` where it is anything else than one reply.
+
+    Prompts before it are passed over: in a chain they are late answers to the command before.
+    """
     match = _FRAME.fullmatch(frame)
     if match is not None:
         lines = [_without_address(line) for line in match[1].decode("ascii").replace("\n", "").split("\r")[:-1]]
@@ -73,6 +77,16 @@ def parse_reply(frame: bytes) -> Reply:
         if len(addresses) == 1:
             return Reply(int(addresses.pop() or 0), tuple(line for _, line in lines), match[3].decode())
     raise BadReply(f"{frame!r} is no reply of a Harvard pump", "is this the pump's port, and its speed?")
+
+
+def only_settles(stray: bytes) -> bool:
+    """Whether bytes are nothing but answers to commands that set something: prompts, and refusals."""
+    *frames, rest = stray.split(b"\x11")
+    try:
+        replies = [parse_reply(frame + b"\x11") for frame in frames]
+    except BadReply:
+        return False
+    return not rest and all(reply.error or not reply.lines for reply in replies)
 
 
 def _without_address(line: str) -> tuple[str, str]:

@@ -11,10 +11,11 @@ from collections.abc import Callable
 
 from twin.errors import BadInput
 from twin.rig.clock import Clock
-from twin.rig.errors import BadReply, NoReply, NotStopped, RigError
+from twin.rig.errors import BadReply, NoReply, RigError
 from twin.rig.pumps.newera_packets import Mode, Reply, format_number, parse_reply
 from twin.rig.pumps.newera_talk import Talk, present
 from twin.rig.pumps.protocol import QUICK_S, Direction, Dispensed, Line, Status
+from twin.rig.pumps.stop import until_stopped
 from twin.rig.wire.newera import LONGEST_S
 
 __all__ = ["NewEraPump", "Reply", "format_number", "parse_reply"]
@@ -145,18 +146,14 @@ class NewEraPump(Talk):
         Args:
             deadline_s: wall time after which `NotStopped` is raised, s.
         """
-        end = self._clock.wall() + deadline_s
-        while True:
-            reason = "it still answers that it runs"
-            try:
-                if self._stp() is Status.STOPPED and present(self._ask("", insist=True)) is Status.STOPPED:
-                    self._running = False
-                    return
-            except RigError as error:
-                reason = error.message
-            if self._clock.wall() >= end:
-                raise NotStopped([self.name], reason)
-            self._clock.pause(0.01)
+        until_stopped(self.name, self._clock, self._stands, deadline_s)
+
+    def _stands(self) -> bool:
+        """Tells it to stop, and asks whether it stands."""
+        if self._stp() is Status.STOPPED and present(self._ask("", insist=True)) is Status.STOPPED:
+            self._running = False
+            return True
+        return False
 
     def clear(self) -> None:
         """Sets the volume counters to zero, and reads them back."""

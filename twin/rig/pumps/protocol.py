@@ -82,7 +82,7 @@ class Line(Protocol):
         """Sends `message` and returns what came until `whole` was content with it, within `deadline_s` of wall time.
 
         With `insist` the message goes out even where stray bytes stand in the way, as a stop must. `unasked` takes
-        bytes that came before.
+        bytes that came before. With a deadline of 0 no answer is waited for.
         """
         ...
 

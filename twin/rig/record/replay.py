@@ -376,7 +376,12 @@ class _Reading:
             self.volumes.append(Volume(role, recorded, replayed, within + RELATIVE * abs(recorded), "bytes"))
         if pump.family in PARSERS and "counted_ml" in entry:
             counted = (pump.carried[0] + pump.dispensed[0], pump.carried[1] + pump.dispensed[1])[sign < 0]
-            if abs(counted - float(entry["counted_ml"])) > RELATIVE * counted + 1e-9:
+            ledger, within = float(entry["counted_ml"]), RELATIVE * counted + 1e-9
+            if entry.get("reckoned"):  # its counter was lost: what it last told is the least that it can be
+                wrong = counted > ledger + float(entry["uncertainty_ml"]) + within
+            else:
+                wrong = abs(counted - ledger) > within
+            if wrong:
                 self._break(entry, f"the ledger has {entry['counted_ml']:g} mL of the {role}, its pump {counted:g} mL")
 
     def _break(self, entry: Mapping[str, Any], text: str) -> None:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from twin.rig.simulated import harvard_commands
+from twin.rig.simulated.body import Body
 from twin.rig.simulated.harvard_dialect import HarvardDialect
 from twin.rig.simulated.harvard_units import in_ml, in_ml_h
-from twin.rig.simulated.plunger import Plunger
 from twin.rig.wire import harvard as wire
 
 _STEP_S = 0.05  # of a ramp
@@ -39,65 +39,39 @@ class Settings:
     force: float = 100.0
 
 
-class SimulatedHarvard:
+class SimulatedHarvard(Body):
     """One pump, at any time in one of the states I (infusing), W (withdrawing), S (stopped).
 
     Args:
-        model_number: what `ver` names, e.g. "11 ELITE".
-        min_cm_h: slowest plunger speed, cm/h.
-        max_cm_h: fastest plunger speed, cm/h.
-        volume_ml: what the syringe holds at first, mL. When it is empty, the motor stalls.
-        capacity_ml: what it holds at most, mL; there a withdrawal stalls. None: as much as at first.
-        ramp_s: how long the motor takes from one rate to the next, s.
-        max_diameter_mm: the widest syringe that it takes, mm.
+        body: the arguments of `Body`, and so are `more`; its widest syringe has 33 mm, where they don't say.
         withdraws: whether it can.
         quick_start: whether its screen stands at Quick Start when it is switched on.
+        answers: whether it answers what sets something also where it is not the first of its chain.
     """
 
     dialect: ClassVar[HarvardDialect] = HarvardDialect()
 
     def __init__(
         self,
-        model_number: str,
-        min_cm_h: float,
-        max_cm_h: float,
-        volume_ml: float,
-        capacity_ml: float | None = None,
-        ramp_s: float = 0.05,
-        max_diameter_mm: float = 33.0,
+        *body: Any,
         withdraws: bool = True,
         quick_start: bool = True,
+        answers: bool = False,
+        **more: Any,
     ) -> None:
-        self.model_number = model_number
+        super().__init__(*body, **{"max_diameter_mm": 33.0, **more})
         self.address = 0
-        self.status = "S"
+        self.answers = answers
         self.polling = self.echo = False
         self.unasked = False  #: whether it has a prompt to say that nobody asked for
-        self._plunger = Plunger(volume_ml, volume_ml if capacity_ml is None else capacity_ml, ramp_s)
-        self._speeds = (min_cm_h, max_cm_h)
-        self.max_diameter_mm = max_diameter_mm
         self.withdraws = withdraws
         self._first_quick = self.quick = quick_start
         self.settings, self.stored, self.storing = Settings(), Settings(), True
         self.side: str = "i"
         self.counted: dict[str, float] = {"i": 0.0, "w": 0.0}
         self.seconds: dict[str, float] = {"i": 0.0, "w": 0.0}
-        self._started = self._then = self.goal_ml_h = 0.0
+        self._started = self.goal_ml_h = 0.0
         self.stalled = self.reached = self._ramping = False
-
-    @property
-    def volume_ml(self) -> float:
-        """What is left in the syringe, mL."""
-        return self._plunger.volume_ml
-
-    @volume_ml.setter
-    def volume_ml(self, volume_ml: float) -> None:
-        self._plunger.volume_ml = volume_ml
-
-    @property
-    def delivered_ml(self) -> float:
-        """Infused minus withdrawn, truly, mL."""
-        return self._plunger.delivered_ml
 
     @property
     def prompt(self) -> str:
@@ -119,11 +93,6 @@ class SimulatedHarvard:
         """The motor is blocked."""
         self.advance(now_s)
         self.end(stalled=True)
-
-    def slow(self, share: float, now_s: float) -> None:
-        """From now on it runs at this share of its rate."""
-        self.advance(now_s)
-        self._plunger.share = share
 
     def advance(self, now_s: float) -> None:
         """Moves the plunger on to a time, s."""
@@ -163,8 +132,7 @@ class SimulatedHarvard:
 
     def limits(self) -> tuple[float, float]:
         """The lowest and the highest rate with its syringe, mL/h."""
-        area_cm2 = math.pi * (self.settings.diameter_mm / 20) ** 2
-        return self._speeds[0] * area_cm2, self._speeds[1] * area_cm2
+        return self._range_ml_h(self.settings.diameter_mm)
 
     def _move(self, seconds: float) -> None:
         target, target_s = self.settings.target, self.settings.target_s

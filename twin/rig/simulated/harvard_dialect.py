@@ -62,7 +62,7 @@ def _answer(
         sets = bool(command.strip()) and not lines
     except Refused as refused:
         lines, sets = refused.lines, True
-    if (sets and address != min(pumps)) or fault is Fault.MUTE:
+    if (sets and address != min(pumps) and not pump.answers) or fault is Fault.MUTE:
         return b""
     frame = echo + _frame((address + 42) % 100 if fault is Fault.WRONG_ADDRESS else address, lines, pump)
     if fault is Fault.PARTIAL:

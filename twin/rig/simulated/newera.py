@@ -10,10 +10,10 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
+from twin.rig.simulated.body import Body
 from twin.rig.simulated.newera_dialect import Ear, NewEraDialect
-from twin.rig.simulated.plunger import Plunger
 from twin.rig.wire.newera import LONGEST_S
 
 _PER_HOUR = {"UM": 0.06, "MM": 60.0, "UH": 0.001, "MH": 1.0}  # to mL/h
@@ -42,45 +42,23 @@ class _Phase:
         return self.rate * _PER_HOUR[self.unit]
 
 
-class SimulatedNewEra:
+class SimulatedNewEra(Body):
     """One pump, at any time in one of the states I (infusing), W (withdrawing), X (purging), S (stopped), P (paused).
 
     Args:
-        model_number: what VER names, e.g. "1010".
-        min_cm_h: slowest plunger speed, cm/h.
-        max_cm_h: fastest plunger speed, cm/h.
-        volume_ml: what the syringe holds at first, mL. When it is empty, the motor stalls.
-        capacity_ml: what it holds at most, mL; there a withdrawal stalls. None: as much as at first.
-        ramp_s: how long the motor takes from one rate to the next, s.
-        max_diameter_mm: the widest syringe that it takes, mm.
+        body: the arguments of `Body`, and so are `more`.
         firmware: what VER says after the model.
         packets_in_basic: whether it hears packets of Safe mode while it is in Basic mode.
     """
 
     dialect: ClassVar[NewEraDialect] = NewEraDialect()
 
-    def __init__(
-        self,
-        model_number: str,
-        min_cm_h: float,
-        max_cm_h: float,
-        volume_ml: float,
-        capacity_ml: float | None = None,
-        ramp_s: float = 0.05,
-        max_diameter_mm: float = 50.0,
-        firmware: str = "V3.923",
-        packets_in_basic: bool = True,
-    ) -> None:
-        self.model_number = model_number
-        self.status = "S"
+    def __init__(self, *body: Any, firmware: str = "V3.923", packets_in_basic: bool = True, **more: Any) -> None:
+        super().__init__(*body, **more)
         self.ear = Ear(packets_in_basic)
-        self._plunger = Plunger(volume_ml, volume_ml if capacity_ml is None else capacity_ml, ramp_s)
-        self._speeds = (min_cm_h, max_cm_h)
-        self._max_diameter = max_diameter_mm
         self._firmware = firmware
         self._alarm = ""
         self._pushed = True  # whether the alarm at hand was said unasked
-        self._then = 0.0
         self._due = math.inf  # when the time-out of Safe mode strikes
         self._reset()
 
@@ -103,20 +81,6 @@ class SimulatedNewEra:
         """Whether it is in Safe mode."""
         return self._timeout > 0
 
-    @property
-    def volume_ml(self) -> float:
-        """What is left in the syringe, mL."""
-        return self._plunger.volume_ml
-
-    @volume_ml.setter
-    def volume_ml(self, volume_ml: float) -> None:
-        self._plunger.volume_ml = volume_ml
-
-    @property
-    def delivered_ml(self) -> float:
-        """Infused minus withdrawn, truly, mL."""
-        return self._plunger.delivered_ml
-
     def power_on(self, now_s: float) -> None:
         """Power comes back: what was stored is there, what was set while running is gone, A?R is pending.
 
@@ -133,11 +97,6 @@ class SimulatedNewEra:
         self.advance(now_s)
         self._halt("S")
         self._raise("S")
-
-    def slow(self, share: float, now_s: float) -> None:
-        """From now on it runs at this share of its rate."""
-        self.advance(now_s)
-        self._plunger.share = share
 
     def advance(self, now_s: float) -> None:
         """Moves the plunger on to a time, s; where the time-out of Safe mode strikes on the way, it stops there."""
@@ -182,7 +141,7 @@ class SimulatedNewEra:
 
     def _drive(self) -> None:
         """Turns the motor as status, rate and direction say."""
-        fastest = self._range_ml_h()[1]
+        fastest = self._range_ml_h(self._diameter)[1]
         rate = fastest if self.status == "X" else self._rate()[0] * _PER_HOUR[self._rate()[1]]
         self._plunger.run(rate if self._direction() == "INF" else -rate)
 
@@ -230,10 +189,6 @@ class SimulatedNewEra:
 
     def _direction(self) -> str:
         return self._phases[self._current].direction
-
-    def _range_ml_h(self) -> tuple[float, float]:
-        area = math.pi * (self._diameter / 20) ** 2
-        return self._speeds[0] * area, self._speeds[1] * area
 
     def _do(self, command: str) -> str:
         """Executes a command; returns the data of its reply."""
@@ -297,7 +252,7 @@ class SimulatedNewEra:
 
     def _set_dia(self, rest: str) -> str:
         value = _value(rest)
-        if value is None or not 0.1 <= value <= self._max_diameter:
+        if value is None or not 0.1 <= value <= self.max_diameter_mm:
             return "?OOR"
         if self.status != "S":
             return "?NA"
@@ -332,7 +287,7 @@ class SimulatedNewEra:
         if unit and self._moves:
             return "?NA"
         unit = unit or self._rate()[1]
-        low, high = self._range_ml_h()
+        low, high = self._range_ml_h(self._diameter)
         if not low <= value * _PER_HOUR[unit] <= high:
             return "?OOR"
         if self._moves:
