@@ -34,7 +34,7 @@ def running() -> Evidence:
 
 def test_between_the_last_sign_of_life_and_the_first_of_death(running: Evidence) -> None:
     running.alive(10.1)
-    running.dead(10.2)
+    running.ended(10.2)
     low, high = running.bounds(99.0).infused_ml
     assert low == pytest.approx(5.0 - 0.001 + (1 - RATE_TOLERANCE) * 0.08)
     assert high == pytest.approx(5.0 + 0.001 + (1 + RATE_TOLERANCE) * 0.2)
@@ -70,7 +70,7 @@ def test_a_pump_that_refills(running: Evidence) -> None:
     running.goes(0.0, Span(10.5, 10.5))
     running.goes(-3600.0, Span(11.0, 11.0))
     running.alive(11.05)
-    running.dead(12.0)
+    running.ended(12.0)
     bounds = running.bounds(99.0)
     assert bounds.withdrawn_ml == pytest.approx((0.0, 0.001 + 1.03))
     assert bounds.infused_ml == pytest.approx((4.999 + 0.97 * 0.48, 5.001 + 1.03 * 0.5))
@@ -108,7 +108,7 @@ def test_the_truth_is_inside(rates: list[float], looks: list[bool], share: float
             flow(begin + 0.03)
             evidence.counted(counted(infused, withdrawn), Span(begin + 0.02, begin + 0.04))
     flow(max(cut, at))
-    evidence.dead(max(cut, at) + late)
+    evidence.ended(max(cut, at) + late)
     bounds = evidence.bounds(99.0)
     for (low, high), truth in ((bounds.infused_ml, infused), (bounds.withdrawn_ml, withdrawn)):
         assert low - 1e-9 <= truth <= high + 1e-9

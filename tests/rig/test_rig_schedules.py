@@ -9,10 +9,11 @@ from statistics import median
 
 import pytest
 from hypothesis import HealthCheck, given, settings
-from rig_schedules import SCHEDULES, Schedule, play
+from rig_schedules import SCHEDULES, Event, Schedule, play
 
 from twin.case import Case
 from twin.rig import Setpoint
+from twin.rig.simulated.faults import Fault
 
 quiet = {"deadline": None, "database": None, "suppress_health_check": list(HealthCheck)}
 
@@ -46,6 +47,15 @@ def test_every_schedule_of_faults_ends_stopped_latched_and_written(
 ) -> None:
     ends = check(case, setpoint, tmp_path / "rig", 60)
     assert len(ends) > 3  # they do end in different ways
+
+
+def test_a_pump_that_stalled_at_once_and_fell_silent_has_delivered_nothing(
+    case: Case, setpoint: Setpoint, tmp_path: Path
+) -> None:
+    """Its counter at zero is no lost one: the stall that it tells at the next start says that it had its power."""
+    events = (Event(0.0, 0, Fault.STALL, 1.0), Event(0.0, 0, Fault.SILENCE, float("inf")))
+    outcome = play(case, setpoint, Schedule("short", events), tmp_path / "rig")
+    assert outcome.error and not outcome.bounded and outcome.wrong_percent <= 0.5
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from twin.rig.bench import clock_for, opened, simulated_sensors
 from twin.rig.clock import Clock
 from twin.rig.dryrun import DryRun, dry_run
 from twin.rig.errors import NotStopped, PumpAlarm, RigError, RunStopped
-from twin.rig.operation.drive import HARMLESS
+from twin.rig.operation.drive import HARMLESS, POWER
 from twin.rig.operation.interlocks import ALWAYS, InsideHull, Measured, Rule, Snapshot, Within, first_broken
 from twin.rig.operation.interrupts import Interrupts
 from twin.rig.operation.latch import Latch
@@ -36,7 +36,7 @@ from twin.rig.planning.recipe import Program
 from twin.rig.planning.schedule import SIMULATED, Plan, plan
 from twin.rig.planning.setpoint import Setpoint
 from twin.rig.planning.steps import Step
-from twin.rig.pumps.protocol import Pump
+from twin.rig.pumps.protocol import Dispensed, Pump
 from twin.rig.record.journal import END, Journal
 from twin.rig.record.recorder import Recorder
 from twin.rig.sensors import Board, Steadiness, Telemetry, periods_s, sensors
@@ -330,7 +330,9 @@ def _reconcile(volumes: Volumes, drivers: Mapping[str, Pump], recorder: Recorder
             pump.identify()
             counted = pump.dispensed()
         except PumpAlarm as alarm:  # after a power cut the counter is gone, after a silence it is not
-            if alarm.code not in HARMLESS:
+            if alarm.code not in HARMLESS:  # said once only; a stall proves that its counter is whole
+                if (whole := _counter(pump)) is not None and not whole.status.moving:
+                    volumes.reconcile(name, whole, powered=True)
                 raise
             pump.acknowledge()
             recorder.event("acknowledged", role=name, alarm=alarm.code)
@@ -341,6 +343,14 @@ def _reconcile(volumes: Volumes, drivers: Mapping[str, Pump], recorder: Recorder
         left = volumes.reconcile(name, counted)
         if left is not None:
             recorder.event("reconciled", role=name, left_ml=left.left_ml, uncertain_ml=left.uncertain_ml)
+
+
+def _counter(pump: Pump) -> Dispensed | None:
+    """What a pump counts whose alarm was just heard; a pushed one is said once more. None where its power was cut."""
+    for _ in range(2):
+        with suppress(PumpAlarm):
+            return pump.dispensed() if pump.alarm != POWER else None
+    return None
 
 
 def _filled(

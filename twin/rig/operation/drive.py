@@ -152,7 +152,7 @@ class Drive:
         seen = self.pump.dispensed()
         after = self._clock.now()
         if self._is_back(seen):  # the alarm that tells why was lost on the way
-            self._evidence.dead(after)
+            self._evidence.ended(after)
             raise RigError(
                 f"{self.pump.name} counts less than before: its power was interrupted", "look at its plug and its cable"
             )
@@ -167,9 +167,9 @@ class Drive:
             )
 
     def heed(self) -> None:
-        """Notes by when its power was gone, where it has just said so."""
-        if self.pump.alarm == POWER:
-            self._evidence.dead(self._clock.now())
+        """Notes by when it moved no more, where an alarm has just said so: of its power, of a stall, of its timer."""
+        if self.pump.alarm is not None:
+            self._evidence.ended(self._clock.now())
 
     def bounds(self, until_s: float) -> Bounds:
         """What it may have moved since the run began, where it stood for certain at `until_s`, s of process time."""

@@ -40,7 +40,7 @@ class Evidence:
         self._base = Dispensed(0.0, 0.0, 0.0, Status.STOPPED)
         self._looked = Span(0.0, 0.0)
         self._alive_s = 0.0
-        self._dead_s = math.inf
+        self._ended_s = math.inf
         #: From when on the rate lies between which two.
         self._legs = [(0.0, 0.0, 0.0)]
 
@@ -55,9 +55,9 @@ class Evidence:
         """It still had its power, and had had it ever since the counter was last told."""
         self._alive_s = max(self._alive_s, at_s)
 
-    def dead(self, at_s: float) -> None:
-        """It says that its power was gone: at that time, or before."""
-        self._dead_s = min(self._dead_s, at_s)
+    def ended(self, at_s: float) -> None:
+        """At that time it moved no more: its power was gone, or an alarm says that it had stopped by itself."""
+        self._ended_s = min(self._ended_s, at_s)
 
     def may_go(self, rate_ml_h: float, from_s: float) -> None:
         """From now on it may run at this rate, too: it is being told so."""
@@ -73,7 +73,7 @@ class Evidence:
 
     def bounds(self, until_s: float) -> Bounds:
         """What it may have moved; at `until_s` it stood for certain."""
-        end_s = min(self._dead_s, until_s)
+        end_s = min(self._ended_s, until_s)
         infused, withdrawn = (
             (self._least(counted, way), self._most(counted, way, end_s))
             for counted, way in ((self._base.infused_ml, 1), (self._base.withdrawn_ml, -1))
@@ -81,7 +81,7 @@ class Evidence:
         return Bounds(infused, withdrawn)
 
     def _least(self, counted_ml: float, way: int) -> float:
-        moved = self._moved(way, self._looked.after_s, min(self._alive_s, self._dead_s), min)
+        moved = self._moved(way, self._looked.after_s, min(self._alive_s, self._ended_s), min)
         return max(counted_ml - self._base.resolution_ml, 0.0) + (1 - RATE_TOLERANCE) * moved
 
     def _most(self, counted_ml: float, way: int, end_s: float) -> float:

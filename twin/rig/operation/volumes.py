@@ -281,7 +281,9 @@ class Volumes:
                 self._write_counts(self._book.open.run, self._counts)
             self._live = False
 
-    def reconcile(self, name: str, counted: Dispensed | None, guard_s: float | None = None) -> Left | None:
+    def reconcile(
+        self, name: str, counted: Dispensed | None, guard_s: float | None = None, powered: bool = False
+    ) -> Left | None:
         """Settles the account that a dead run has left open; does nothing where there is none.
 
         With the pump's own counter the volume is exact. Without it (its power was cut, which an alarm of the reset
@@ -293,6 +295,7 @@ class Volumes:
             name: the pump.
             counted: what it counts now; None where its power was cut.
             guard_s: process time for which it ran on unheard, s; what `begin` was told, where it is left out.
+            powered: another alarm than that of a power cut was pending, so that a counter at zero has counted nothing.
         """
         with self._lock:
             if name not in self.unsettled or self._book.open is None:
@@ -305,7 +308,7 @@ class Volumes:
                     counted.infused_ml >= last.infused_ml - slack
                     and counted.withdrawn_ml >= last.withdrawn_ml - slack
                     # At zero although the pump was told to move: it lost its power, and its alarm went to someone else.
-                    and not (counted.infused_ml == counted.withdrawn_ml == 0.0 and last.rate_ml_h)
+                    and (powered or not (counted.infused_ml == counted.withdrawn_ml == 0.0 and last.rate_ml_h))
                 )
             )
             if counted is not None and kept:
