@@ -71,3 +71,17 @@ def test_the_iterative_path_reaches_the_same_flow_as_the_direct_one(small):
     again = solver.solve(100.0, streams(domain, 0.06))
     assert again.status == "steady"
     assert again.pressure_drop["antisolvent"] == pytest.approx(solution.pressure_drop["antisolvent"], rel=1e-7)
+
+
+def test_where_the_iterations_stall_factors_take_over_and_the_flow_is_the_same(small, monkeypatch):
+    (domain, direct), told = small, []
+    monkeypatch.setattr("twin.flow.steady.LEAST_ITERATIVE", 0)
+    monkeypatch.setattr("twin.flow.preconditioner.MOST_ITERATIONS", 2)
+    solver = SteadySolver(domain, watch=told.append)
+    assert solver.linear == "iterative"
+    fallen_back = solver.solve(100.0, streams(domain, 0.06))
+    assert solver.linear == "direct" and any("factors of the whole" in line for line in told)
+    assert fallen_back.pressure_drop["antisolvent"] == pytest.approx(direct.pressure_drop["antisolvent"], rel=1e-7)
+    monkeypatch.setattr("twin.flow.steady.MOST_DIRECT", 0)
+    with pytest.raises(NotConverged):  # too large for factors: no number
+        SteadySolver(domain).solve(100.0, streams(domain, 0.06))
