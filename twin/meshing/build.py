@@ -12,13 +12,14 @@ from typing import Any
 
 import gmsh
 import meshio
+import mmgpy
 
 from twin.case import Case, Results
 from twin.case.schema import Following, Level
 from twin.errors import BadInput
 from twin.files import digest, explained, folder, read_json, whole, write_json
 from twin.junction import BOUNDARIES, Connector, find_connector
-from twin.meshing.adapt import SizeField, following
+from twin.meshing.adapt import Metric, following
 from twin.meshing.checks import check_names
 from twin.meshing.foreign import read_mesh
 from twin.meshing.grid import grid_of_model
@@ -87,9 +88,9 @@ def mesh_connector(connector: Connector, level: Level, where: Path) -> MeshFolde
     if (follows := level.follows) is None:
         return _reuse_or_make(definition, where, lambda: draw(connector, level), sections)
     fields = _solved_fields(Results(where.parent).beside(follows.level), follows)
-    definition["follows"] = {"cells": follows.cells, "flow": digest(fields.read_bytes())}
+    definition["follows"] = {"cells": follows.cells, "flow": digest(fields.read_bytes()), "mmg": mmgpy.MMG_VERSION}
     return _reuse_or_make(
-        definition, where, lambda: draw(connector, level, _sizes_after(fields, level, follows.cells)), sections
+        definition, where, lambda: draw(connector, level, _metric_of(fields, level, follows.cells)), sections
     )
 
 
@@ -106,7 +107,7 @@ def _solved_fields(solved: Results, follows: Following) -> Path:
     )
 
 
-def _sizes_after(fields: Path, level: Level, cells: int) -> SizeField:
+def _metric_of(fields: Path, level: Level, cells: int) -> Metric:
     mesh = meshio.read(fields)
     largest = max(level.wall_size, level.core_size)
     return following(mesh.points, mesh.cells_dict["tetra10"], mesh.point_data["velocity"], cells, largest)

@@ -12,9 +12,10 @@ from scipy.spatial import cKDTree
 from twin.case.schema import Level
 from twin.errors import BadInput
 from twin.junction import Connector
-from twin.meshing.adapt import SizeField
+from twin.meshing.adapt import Metric
 from twin.meshing.bodies import Body, Layout
 from twin.meshing.grid import QUADRATIC, Grid, compressed, elements, gmsh_explained, nodes_of_model
+from twin.meshing.stretch import stretched
 
 _NEAR = 1e-6
 _DEEP = 0.4  # share of a bore from the wall at which elements have their full size
@@ -34,22 +35,28 @@ class Core:
     grid: Grid
     caps: dict[str, np.ndarray]
 
+    def stretched(self, metric: Metric) -> Core:
+        """The core with cells that follow a metric; its walls and caps stay."""
+        grid = stretched(Grid(self.grid.points, self.grid.cells, self.grid.facets | self.caps), metric)
+        return Core(grid, {name: grid.facets.pop(name) for name in self.caps})
 
-def mesh_core(connector: Connector, level: Level, plan: Layout, sizes: SizeField | None = None) -> Core:
-    """Draws the core in Gmsh's current model, meshes it, takes it out as arrays."""
+
+def mesh_core(connector: Connector, level: Level, plan: Layout, metric: Metric | None = None) -> Core:
+    """Draws the core in Gmsh's current model, meshes it, takes it out as arrays; a metric then stretches its cells."""
     cuts, rounded = _draw(connector, plan)
     crotch = level.crotch_size or level.wall_size
     if connector.fillet:
         graded = _graded(plan, level, _around(rounded, 3 * connector.fillet), min(crotch, connector.fillet))
     else:
         graded = _graded(plan, level, _meetings(plan.bodies), crotch)
-    background(*graded, *([sizes.to_gmsh()] if sizes else []))
+    background(*graded, *([metric.to_gmsh()] if metric else []))
     with gmsh_explained(
         f"{connector.name} can't be meshed",
         "choose a finer level; if that won't help, change a bore or a fillet a little",
     ):
         generate()
-    return _taken(connector, plan, cuts)
+    core = _taken(connector, plan, cuts)
+    return core.stretched(metric) if metric else core
 
 
 def generate() -> None:

@@ -9,26 +9,26 @@ import numpy as np
 
 from twin.case.schema import Level
 from twin.junction import Connector
-from twin.meshing.adapt import SizeField
+from twin.meshing.adapt import Metric
 from twin.meshing.bodies import Layout, layout
 from twin.meshing.core import Core, mesh_core, plane_name
 from twin.meshing.grid import EDGES, Grid, oriented
 from twin.meshing.sweep import layers, mean_size, sweep
 
 
-def draw(connector: Connector, level: Level, sizes: SizeField | None = None) -> None:
+def draw(connector: Connector, level: Level, metric: Metric | None = None) -> None:
     """Puts the mesh of the connector into a new Gmsh model, in bores, with named boundaries. Gmsh must be running."""
-    connector_grid(connector, level, sizes).to_gmsh()
+    connector_grid(connector, level, metric).to_gmsh()
 
 
-def connector_grid(connector: Connector, level: Level, sizes: SizeField | None = None) -> Grid:
-    """The mesh of the connector; in its core no element is larger than `sizes`. Gmsh must be running.
+def connector_grid(connector: Connector, level: Level, metric: Metric | None = None) -> Grid:
+    """The mesh of the connector; its core follows a `metric`. Gmsh must be running.
 
     Every whole bore down the outlet is a plane of facets, so that a conservative scheme has the exact flux through it.
     """
     plan = _plan(connector, level)
     gmsh.model.add("core")
-    core = mesh_core(connector, level, plan, sizes)
+    core = mesh_core(connector, level, plan, metric)
     gmsh.model.remove()
     return _extended(core, plan, level)
 
