@@ -130,10 +130,37 @@ def test_a_finer_level_starts_from_the_coarser_one(case, tmp_path):
     point = OperatingPoint.from_ml_h(300, 60, 293.15)
     results = Results.of(finer, "medium", tmp_path / "warm")
     (warm,) = run_campaign(finer, "medium", results, [point], 1, Reporter(as_json=True))
-    assert read_json(results.beside("coarse").point(point.name) / "record.json")["status"] == "steady"
+    coarse = results.beside("coarse")
+    start = coarse.point(point.name) / "start.json"  # its flow alone: nobody asked for its mixing
+    assert read_json(start)["status"] == "steady" and coarse.flow(point.name) == start.with_name("fields.vtu")
+    assert not start.with_name("record.json").exists()
     cold_results = Results.of(finer, "medium", tmp_path / "cold")
     mesh = build_mesh(finer, "medium", cold_results.mesh)
     run_points(finer, "medium", cold_results, mesh, [point], 1)
     cold = read_json(cold_results.point(point.name) / "record.json")
     assert warm["flow"]["iterations"] < cold["flow"]["iterations"]
     assert warm["flow"]["pressure_drop_pa"] == pytest.approx(cold["flow"]["pressure_drop_pa"], rel=1e-7)
+
+
+def test_a_level_that_follows_a_flow_has_it_solved_first(case, tmp_path):
+    """One command from nothing; the second finds the flow, and the mesh that followed it."""
+    from twin.cli.console import Reporter
+    from twin.cli.field import run_campaign
+
+    (tmp_path / "tiny").mkdir()
+    for source in case.folder.glob("*.toml"):
+        (tmp_path / "tiny" / source.name).write_text(source.read_text())
+    with (tmp_path / "tiny" / "case.toml").open("a") as file:
+        file.write(
+            "\n[levels.sharp]\nwall_size = 0.25\ncore_size = 0.29\n"
+            'follows = { level = "coarse", point = "a1000-p0060", cells = 4000 }\n'
+        )
+    follower = load(tmp_path / "tiny")
+    results = Results.of(follower, "sharp", tmp_path / "results")
+    point = OperatingPoint.from_ml_h(300, 60, 293.15)
+    (record,) = run_campaign(follower, "sharp", results, [point], 1, Reporter(as_json=True))
+    coarse = results.beside("coarse")
+    assert record["status"] == "steady" and coarse.flow("a1000-p0060") and coarse.flow(point.name)
+    changed = [path.stat().st_mtime_ns for path in sorted(tmp_path.glob("results/**/fields.vtu"))]
+    run_campaign(follower, "sharp", results, [point], 1, Reporter(as_json=True))
+    assert changed == [path.stat().st_mtime_ns for path in sorted(tmp_path.glob("results/**/fields.vtu"))]

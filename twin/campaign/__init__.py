@@ -3,13 +3,14 @@
 from twin.campaign.flow_case import estimate_error, flow_mesh, flow_state, run_flow
 from twin.campaign.run import Event, run_points
 from twin.campaign.slurm import submit_sweep
-from twin.campaign.table import point_state, write_table
+from twin.campaign.table import is_solved, point_state, write_table
 
 __all__ = [
     "Event",
     "estimate_error",
     "flow_mesh",
     "flow_state",
+    "is_solved",
     "point_state",
     "run_flow",
     "run_points",

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from twin.campaign.table import point_state
+from twin.campaign.table import is_solved
 from twin.case import Case, Results
 from twin.errors import BadInput, TwinError
 from twin.files import folder, write_json
@@ -48,8 +48,11 @@ def run_points(
     ranks: int,
     follow: Follow = lambda event: None,
     allow_high_reynolds: bool = False,
+    walk: bool = True,
 ) -> None:
     """Solves the points that have no valid record yet, each started from the nearest solved one.
+
+    Without the walk only their flows are solved, those that are not yet: finer levels follow them and start from them.
 
     Raises `BadInput` for a rate that implies turbulence (unless that is allowed) and for an impossible number of ranks,
     before anything runs.
@@ -61,7 +64,7 @@ def run_points(
         check_laminar(groups(case, point).reynolds, point.name, allow_high_reynolds)
     open_points = []
     for point in points:
-        if point_state(case, level, results, point, mesh.hash) in ("steady", "marched"):
+        if is_solved(case, level, results, point, mesh.hash, walk):
             follow(Event("reused", point.name))
         else:
             open_points.append(point)
@@ -75,6 +78,7 @@ def run_points(
         {
             **common_job(case, level, results, mesh),
             "points": [flows_of(point) for point in open_points],
+            "walk": walk,
         },
         ranks,
         follow,

@@ -23,6 +23,15 @@ def point_state(case: Case, level: str, results: Results, point: OperatingPoint,
     return record["status"]
 
 
+def is_solved(
+    case: Case, level: str, results: Results, point: OperatingPoint, mesh_hash: str, walk: bool = True
+) -> bool:
+    """Whether a point has its numbers; without the walk, whether its flow is there for finer levels to start from."""
+    if walk:
+        return point_state(case, level, results, point, mesh_hash) in ("steady", "marched")
+    return results.flow(point.name) is not None
+
+
 def write_table(case: Case, level: str, results: Results, mesh_hash: str) -> int:
     """Writes `campaign.json` from the records of the case's own points and all others of this mesh.
 

@@ -20,7 +20,7 @@ from twin.campaign.buoyant import CoupledSolver
 from twin.campaign.record import gravity, grid_record, heading, point_hash, pressure_unit_pa
 from twin.campaign.serving import Teller, serve
 from twin.campaign.walks import walked, walkers_mesh
-from twin.case import Case, Results, load
+from twin.case import START, Case, Results, load
 from twin.errors import TwinError
 from twin.fem import storage
 from twin.fem.domain import Domain, read_domain
@@ -57,24 +57,16 @@ class Worker:
         if level is None:
             return False
         there = self.results.beside(level)
-        if not self.comm.bcast(self._solved(there, point) if self.comm.rank == 0 else None):
+        path = self.comm.bcast(there.flow(point.name) if self.comm.rank == 0 else None)
+        if path is None:
             return False
         if self._coarser is None:
             self._coarser = read_domain(there.mesh / "junction.msh", self.comm)
-        path = there.point(point.name) / "fields.vtu"
         fields = self.comm.bcast(storage.read_fields(path) if self.comm.rank == 0 else None)
         velocity, pressure = (storage.function(self._coarser, fields[name]) for name in ("velocity", "pressure"))
         self.flow.start_from(velocity, pressure, groups(self.case, point).reynolds)
         self.tell("step", text=f"starting from the level {level}")
         return True
-
-    def _solved(self, there: Results, point: OperatingPoint) -> bool:
-        """Whether a point has fields on the mesh that another level has now."""
-        quality, folder = there.mesh / "quality.json", there.point(point.name)
-        if not (quality.exists() and (folder / "record.json").exists() and (folder / "fields.vtu").exists()):
-            return False
-        record = read_json(folder / "record.json")
-        return record["status"] != "failed" and record["provenance"]["mesh_hash"] == read_json(quality)["hash"]
 
     def start_near(self, point: OperatingPoint) -> None:
         """Starts from the solved point on disk that is nearest in Reynolds number and flow ratio, if there is one."""
@@ -102,15 +94,18 @@ class Worker:
                 best = (away, fields, theirs["reynolds"])
         return None if best is None else best[1:]
 
-    def solve(self, point: OperatingPoint) -> None:
-        """Solves one point and writes its record, or the reason why it has no numbers."""
+    def solve(self, point: OperatingPoint, walk: bool = True) -> None:
+        """Solves one point and writes its record, or the reason why it has no numbers.
+
+        Without the walk its flow becomes a start for finer levels, and what its record says of another mesh is gone.
+        """
         collect_in_step()
         self.tell.point = point.name
         began = time.perf_counter()
         record = heading(self.case, point)
         self.tell("start")
         try:
-            record |= self._numbers(point)
+            record |= self._numbers(point, walk)
         except TwinError as failure:
             self.coupled.forget()
             record |= {"status": "failed", "reason": failure.message}
@@ -121,20 +116,22 @@ class Worker:
         )
         record.setdefault("seconds", {})["all"] = time.perf_counter() - began
         if self.comm.rank == 0:
-            write_json(self.results.point(point.name) / "record.json", record)
+            write_json(self.results.point(point.name) / ("record.json" if walk else START), record)
         self.comm.barrier()
         self.tell("done", status=record["status"], reason=record["reason"], seconds=record["seconds"]["all"])
 
-    def _numbers(self, point: OperatingPoint) -> dict[str, Any]:
+    def _numbers(self, point: OperatingPoint, walk: bool) -> dict[str, Any]:
         clock = [time.perf_counter()]
         group = groups(self.case, point)
         solution = self.coupled.solve(group)
         flow, planes = solution.flow, solution.mixing
         clock.append(time.perf_counter())
         grid = grid_record(planes, solution.concentration.lowest, solution.concentration.highest)
+        if self.comm.rank == 0 and not walk:
+            (self.results.point(point.name) / "record.json").unlink(missing_ok=True)
         self._write_fields(point, flow, solution.concentration.field)
         clock.append(time.perf_counter())
-        mixing = self._walked(point, flow.velocity)
+        mixing = self._walked(point, flow.velocity) if walk else {}
         clock.append(time.perf_counter())
         unit = pressure_unit_pa(self.case, point)
         return {
@@ -183,7 +180,7 @@ def run(job: dict[str, Any], comm: MPI.Comm) -> None:
         point = OperatingPoint(*flows)
         if not worker.start_from_coarser(point) and number == 0:
             worker.start_near(point)
-        worker.solve(point)
+        worker.solve(point, job["walk"])
 
 
 if __name__ == "__main__":

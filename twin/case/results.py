@@ -7,6 +7,10 @@ from pathlib import Path
 
 from twin.case.flow import FlowCase
 from twin.case.schema import Case
+from twin.files import read_json
+
+#: The record of a point whose flow alone was solved.
+START = "start.json"
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,21 @@ class Results:
     def point(self, name: str) -> Path:
         """The folder of an operating point."""
         return self.folder / "points" / name
+
+    def flow(self, name: str) -> Path | None:
+        """The fields of a point, where its flow is solved on the mesh that is there now: with its mixing, or without as
+        what a finer level starts from.
+        """
+        folder, quality = self.point(name), self.mesh / "quality.json"
+        if not ((folder / "fields.vtu").exists() and quality.exists()):
+            return None
+        for file in (folder / "record.json", folder / START):
+            if not file.exists():
+                continue
+            record = read_json(file)
+            if record["status"] != "failed" and record["provenance"]["mesh_hash"] == read_json(quality)["hash"]:
+                return folder / "fields.vtu"
+        return None
 
     @property
     def refinement(self) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from twin.campaign import point_state, run_points, submit_sweep, write_table
+from twin.campaign import is_solved, point_state, run_points, submit_sweep, write_table
 from twin.case import Case, FlowCase, Results, load_any
 from twin.case.schema import SOLVENT
 from twin.cli import flow
@@ -142,17 +142,8 @@ def run_campaign(
     reporter: Reporter,
     allow_high_reynolds: bool = False,
 ) -> list[dict[str, Any]]:
-    """Meshes, solves the points that are open, writes the table; returns the records of the points.
-
-    A point starts from its own solution on the next coarser level, which is solved first where it is missing: Newton
-    then needs a few steps on the fine mesh instead of many.
-    """
-    folder(results.folder)
-    made = make_mesh(case, level, results, reporter)
-    coarser = case.coarser(level)
-    unsolved = [p for p in points if point_state(case, level, results, p, made.hash) not in ("steady", "marched")]
-    if coarser is not None and unsolved:
-        run_campaign(case, coarser, results.beside(coarser), unsolved, ranks, reporter, allow_high_reynolds)
+    """Meshes, solves the points that are open, writes the table; returns the records of the points."""
+    made = _ready(case, level, results, points, ranks, reporter, allow_high_reynolds)
     with reporter.progress(f"flow and mixing on {ranks} ranks, level {level}", len(points)) as bar:
         run_points(
             case, level, results, made, points, ranks, lambda event: flow.follow_events(event, bar), allow_high_reynolds
@@ -161,6 +152,41 @@ def run_campaign(
     if any(record["status"] != "failed" for record in records):
         write_table(case, level, results, made.hash)
     return records
+
+
+def _ready(
+    case: Case,
+    level: str,
+    results: Results,
+    points: list[OperatingPoint],
+    ranks: int,
+    reporter: Reporter,
+    allow_high_reynolds: bool,
+    walk: bool = True,
+) -> MeshFolder:
+    """The mesh of a level, with all that its open points wait for solved on the coarser ones.
+
+    That is the flow which the mesh itself follows, and each point's own: from there Newton needs a few steps on the
+    fine mesh instead of many.
+    """
+
+    def solve_flows(coarser: str, wanted: list[OperatingPoint]) -> None:
+        there = results.beside(coarser)
+        made = _ready(case, coarser, there, wanted, ranks, reporter, allow_high_reynolds, walk=False)
+        with reporter.progress(f"flow on {ranks} ranks, level {coarser}", len(wanted)) as bar:
+            follow = lambda event: flow.follow_events(event, bar)  # noqa: E731
+            run_points(case, coarser, there, made, wanted, ranks, follow, allow_high_reynolds, walk=False)
+
+    folder(results.folder)
+    follows = case.level(level).follows
+    if follows:
+        solve_flows(follows.level, [point for point in case.points if point.name == follows.point])
+    made = make_mesh(case, level, results, reporter)
+    coarser = case.coarser(level)
+    unsolved = [point for point in points if not is_solved(case, level, results, point, made.hash, walk)]
+    if coarser is not None and unsolved:
+        solve_flows(coarser, unsolved)
+    return made
 
 
 def show_points(title: str, records: list[dict[str, Any]], reporter: Reporter) -> None:

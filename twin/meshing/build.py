@@ -96,11 +96,8 @@ def mesh_connector(connector: Connector, level: Level, where: Path) -> MeshFolde
 
 def _solved_fields(solved: Results, follows: Following) -> Path:
     """The fields that a level follows; raises `BadInput` where they are missing, or of another mesh."""
-    quality, point = solved.mesh / "quality.json", solved.point(follows.point)
-    if (point / "fields.vtu").exists() and (point / "record.json").exists() and quality.exists():
-        record = read_json(point / "record.json")
-        if record["status"] != "failed" and record["provenance"]["mesh_hash"] == read_json(quality)["hash"]:
-            return point / "fields.vtu"
+    if fields := solved.flow(follows.point):
+        return fields
     raise BadInput(
         f"the level follows the flow of {follows.point} on the level {follows.level}, which is not solved",
         f"solve that point with --level {follows.level} first",
