@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from twin.errors import BadInput
@@ -24,6 +24,7 @@ from twin.rig.planning.alternation import (
     refill_ml_h,
     smooth,
     split_ml_h,
+    stroke_ml,
     sustained_ml_h,
     told_ml_h,
 )
@@ -284,6 +285,7 @@ def test_play_that_is_less_than_thought_comes_at_the_take_up_s_rate() -> None:
 def test_no_simulated_hand_over_is_beyond_the_bound(
     flow: int, overlap: float, take_up: float, skew: float, ramp: float, backlash: float, error: float
 ) -> None:
+    assume(flow <= sustained_ml_h(RIG, overlap_s=overlap, take_up_ml=take_up))  # more is refused
     steps = hold(float(flow), 3 * 49 / flow * 3600)
     made = alternate(steps, RIG, FULL, overlap_s=overlap, take_up_ml=take_up)
     found = disturbance(made, RIG, dt_s=2e-3, skew_s=skew, ramp_s=ramp, backlash_ml=backlash, backlash_error_ml=error)
@@ -478,3 +480,13 @@ def test_unequal_pumps_are_held_to_the_weaker_one() -> None:
     assert sustained_ml_h(weak) < 1966
     with pytest.raises(BadInput, match="can't keep up"):
         alternate(hold(2500.0, 300.0), weak, FULL)
+
+
+def test_a_stroke_goes_from_one_rest_or_turn_to_the_next() -> None:
+    rates = [0.0, 250.0, 5000.0, 0.0, -4000.0, -4000.0, 3600.0]
+    steps = [Step("hold", float(n), n + 1.0, {B: rate}) for n, rate in enumerate(rates)]
+    assert stroke_ml(steps, B, 0.0) == stroke_ml(steps, B, 1.0) == pytest.approx(5250 / 3600)
+    assert stroke_ml(steps, B, 2.5) == pytest.approx(2500 / 3600)
+    assert stroke_ml(steps, B, 3.0) == pytest.approx(8000 / 3600)
+    assert stroke_ml(steps, B, 6.0) == pytest.approx(1.0)
+    assert stroke_ml(steps, A, 0.0) == 0.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,7 +14,20 @@ from rig_schedules import SCHEDULES, Schedule, play
 
 from twin.case import Case
 from twin.errors import BadInput
-from twin.rig import Clock, Latch, NotStopped, RigError, Setpoint, check, emergency_stop, load_setpoint, plan, read, run
+from twin.rig import (
+    Clock,
+    Latch,
+    NotStopped,
+    RigError,
+    Setpoint,
+    Volumes,
+    check,
+    emergency_stop,
+    load_setpoint,
+    plan,
+    read,
+    run,
+)
 from twin.rig.bench import simulated_pumps
 from twin.rig.clock import VirtualClock
 from twin.rig.operation.stopping import stop_all
@@ -169,11 +183,38 @@ def test_a_fault_in_a_chain_stops_all_and_latches(
     assert {line.state(one)[0] for one in (0, 1)} == {"S"}
 
 
-def schedules(case: Case, setpoint: Setpoint, where: Path, count: int, search: bool = True) -> set[str]:
-    """How schedules of faults end, the same in every run, or with `search` others each time.
+@pytest.mark.parametrize("at_s", [20.0, 60.0, 100.0])
+def test_pumps_that_take_turns_end_their_stroke_by_themselves(
+    case: Case, setpoint: Setpoint, clock: VirtualClock, tmp_path: Path, at_s: float
+) -> None:
+    """The cable is pulled out for good: one infuses, one refills or rests, and none runs onto an end of its syringe."""
+    case = chained(case, (0, 1, 2))
+    line = on(case, clock)
 
-    Without turns, in which a Harvard pump that is not heard runs to its end.
-    """
+    def strike() -> None:
+        task.cancel()
+        line.unplug()
+
+    task = clock.every(at_s, strike, "cable")
+    with pytest.raises(NotStopped):
+        run(case, setpoint, hold_s=150.0, folder=tmp_path, clock=clock, simulator=line)
+    clock.sleep(1000.0)
+    assert {line.state(address)[0] for address in line.pumps} == {"S"}
+    for pump in line.pumps.values():
+        assert not pump.stalled  # type: ignore[attr-defined]
+        assert 0.49 < pump.volume_ml < 50.01
+    line.plug_in()
+    Latch(tmp_path).acknowledge("the operator")
+    with suppress(BadInput):  # where a syringe does not last, it is settled all the same
+        run(case, setpoint, hold_s=0.5, folder=tmp_path, clock=clock, simulator=line)
+    for name, pump in equipment(case).items():
+        left = Volumes.open(tmp_path).left(name)
+        assert left is not None
+        assert left.left_ml == pytest.approx(line.pumps[pump.address].volume_ml, abs=2e-3)
+
+
+def schedules(case: Case, setpoint: Setpoint, where: Path, count: int, search: bool = True) -> set[str]:
+    """How schedules of faults end, the same in every run, or with `search` others each time."""
     ends: set[str] = set()
 
     @settings(
@@ -183,7 +224,7 @@ def schedules(case: Case, setpoint: Setpoint, where: Path, count: int, search: b
         database=None,
         suppress_health_check=list(HealthCheck),
     )
-    @given(SCHEDULES.filter(lambda schedule: schedule.kind != "turns"))
+    @given(SCHEDULES)
     def check(schedule: Schedule) -> None:
         ends.add(play(chained(case), setpoint, schedule, where).error)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -284,6 +285,28 @@ def test_a_power_cut_does_not_go_unnoticed(setup: Rig, pump: Pump) -> None:
         for _ in range(2):
             pump.dispensed()
     assert setup.line.state(setup.address)[0] == "S"
+
+
+def test_only_a_lost_answer_may_have_told_of_a_power_cut(setup: Rig, pump: Pump) -> None:
+    tells = setup.family == "newera"
+    assert pump.cut_is_told is tells
+    setup.line.unplug()
+    setup.clock.sleep(0.05)  # a pseudo-terminal is gone only when nobody waits at it any more
+    with pytest.raises(RigError, match="is gone"):
+        pump.dispensed()
+    assert pump.cut_is_told is tells, "nothing went out"
+    setup.line.plug_in()
+    setup.reopen()
+    pump = setup.driver()
+    pump.identify()
+    assert pump.cut_is_told is tells
+    setup.line.inject(Fault.MUTE, setup.address, 1)
+    with suppress(RigError):
+        pump.dispensed()
+    pump.identify()
+    assert not pump.cut_is_told
+    pump.prepare(DIAMETER_MM, fine=True)
+    assert pump.cut_is_told is tells, "it stood at zero, and said so"
 
 
 def test_a_pulled_cable_is_an_error_and_a_new_port_works(setup: Rig, pump: Pump) -> None:

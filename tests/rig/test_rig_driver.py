@@ -180,3 +180,31 @@ def test_the_simulators_share_no_code_with_the_drivers() -> None:
         rows = path.read_text(encoding="utf-8").splitlines()
         imported = [row.split()[1] for row in rows if row.startswith(("from twin", "import twin"))]
         assert not [name for name in imported if name.startswith("twin.rig.pumps")], path.name
+
+
+def test_a_pump_that_was_stopped_at_its_keys_says_so_at_the_next_rate(
+    pumps: list[NewEraPump], line: SimulatedLine
+) -> None:
+    pump = pumps[0]
+    pump.prepare(28.6, fine=False)
+    pump.set_rate_ml_h(600.0)
+    pump.start()
+    line.pumps[0].status = "P"  # type: ignore[misc]
+    with pytest.raises(RigError, match="does not run: it says paused"):
+        pump.set_rate_ml_h(700.0)
+
+
+def test_an_alarm_that_another_pump_pushed_meanwhile_is_to_be_asked_for(
+    pumps: list[NewEraPump], line: SimulatedLine, clock: Clock
+) -> None:
+    for pump in pumps:
+        pump.guard(4)
+    line.inject(Fault.STALL, 1)
+    pumps[0].status()
+    assert [pump.called for pump in pumps] == [False, True]
+    heard_s = clock.now()
+    clock.sleep(0.05)
+    with pytest.raises(PumpAlarm, match="stalled"):
+        pumps[1].status()
+    assert not pumps[1].called
+    assert pumps[1].alarm_s <= heard_s, "when it was heard, not when it was told"

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from twin.case import Case
-from twin.rig import PumpAlarm, Setpoint, Volumes, read, rig_folder, run
+from twin.rig import Latch, PumpAlarm, RigError, Setpoint, Volumes, read, rig_folder, run
+from twin.rig.bench import simulated_pumps
 from twin.rig.clock import VirtualClock
+from twin.rig.errors import NoReply
 from twin.rig.operation.evidence import Evidence
 from twin.rig.operation.interlocks import RATE_TOLERANCE
 from twin.rig.operation.ledger import MOTOR_S
+from twin.rig.planning.limits import equipment
+from twin.rig.planning.recipe import Leg, Program
 from twin.rig.pumps.protocol import Dispensed, Span, Status
 from twin.rig.simulated.faults import Fault
 from twin.rig.simulated.memory import MemoryLine
@@ -114,7 +120,7 @@ def test_the_truth_is_inside(rates: list[float], looks: list[bool], share: float
         assert low - 1e-9 <= truth <= high + 1e-9
 
 
-@pytest.mark.parametrize("at_s", [3.0, 12.34, 19.99])
+@pytest.mark.parametrize("at_s", [3.0, 12.34, *(15.0 + 0.008 * n for n in range(14)), 19.99])
 def test_an_alarm_is_heard_between_two_looks(
     case: Case, setpoint: Setpoint, line: MemoryLine, clock: VirtualClock, at_s: float
 ) -> None:
@@ -131,3 +137,61 @@ def test_an_alarm_is_heard_between_two_looks(
     wrong = abs(left.left_ml - line.pumps[0].volume_ml)
     assert wrong <= left.uncertain_ml <= 0.09 * 5000 / 3600
     assert wrong <= 0.06 * 5000 / 3600, "the flow of 0.06 s"
+
+
+def test_a_counter_at_zero_proves_nothing_where_the_alarm_of_a_power_cut_was_lost(
+    case: Case, setpoint: Setpoint, line: MemoryLine, clock: VirtualClock
+) -> None:
+    """Unplugged at its start, it runs on for a second, and its power blinks; the first answer afterwards is lost."""
+
+    def strike(at_s: float, fault: Fault) -> None:
+        task = clock.every(at_s, lambda: (line.inject(fault, 0), task.cancel()), "fault")
+
+    strike(0.0, Fault.UNPLUGGED)
+    strike(1.5, Fault.RESET)
+    with pytest.raises(RigError, match="is gone"):
+        run(case, setpoint, clock=clock, simulator=line)
+    delivered = line.state(0)[1]
+    assert delivered > 0.1
+    line.plug_in()
+    line.inject(Fault.MUTE, 0, 1)
+    for _ in range(2):
+        Latch(rig_folder(case)).acknowledge("the operator")
+        with suppress(NoReply):
+            run(case, setpoint, hold_s=1.0, clock=clock, simulator=line)
+    journals = [read(path) for path in sorted(rig_folder(case).glob("journal-*.jsonl"))]
+    settled = [entry for entries in journals for entry in entries if entry["event"] == "reconciled"]
+    (left,) = [entry for entry in settled if entry["role"] == "antisolvent"]
+    assert abs(left["left_ml"] - (50.0 - delivered)) <= left["uncertain_ml"]
+    assert left["uncertain_ml"] > 0.1
+
+
+def starts_of_the_precursor(
+    case: Case, setpoint: Setpoint, where: Path, fault: Fault | None = None, at_s: float = 0.0
+) -> tuple[list[float], int]:
+    """When a run that primes first meant to start it, s, and how often it was told so."""
+    program = Program((Leg({"antisolvent": 5000.0, "precursor": 60.0}, 1.0, 1.0),), {"antisolvent": 1.0}, "test")
+    clock = VirtualClock()
+    line = MemoryLine(simulated_pumps(equipment(case)), clock)
+
+    def strike() -> None:
+        task.cancel()
+        if fault is not None:
+            line.inject(fault, 1)
+
+    task = clock.every(at_s, strike, "fault")
+    with suppress(RigError):
+        run(case, setpoint, program=program, folder=where, clock=clock, simulator=line)
+    journal = read(next(where.glob("journal-*.jsonl")))
+    starts = [entry["t_s"] for entry in journal if entry["event"] == "start" and entry["role"] == "precursor"]
+    return starts, sum(b"01RUN" in command for command in line.heard)
+
+
+@pytest.mark.parametrize("fault", [Fault.SILENCE, Fault.BAD_CRC])
+def test_a_pump_that_does_not_answer_is_not_told_to_start(
+    case: Case, setpoint: Setpoint, tmp_path: Path, fault: Fault
+) -> None:
+    """It falls silent after its last look, just before it would start: nobody could say whether it ran."""
+    (at_s,), told = starts_of_the_precursor(case, setpoint, tmp_path / "well")
+    assert told == 1
+    assert starts_of_the_precursor(case, setpoint, tmp_path / "silent", fault, at_s - 0.03) == ([], 0)

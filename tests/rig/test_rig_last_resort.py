@@ -11,6 +11,7 @@ from twin.cli.main import main
 from twin.errors import TwinError
 from twin.rig import Clock, Latch, NotStopped, RigError, Setpoint, Tripped, Volumes, rig_folder, run
 from twin.rig.operation.drive import Drive
+from twin.rig.operation.evidence import Bounds
 from twin.rig.operation.latch import Latched
 from twin.rig.operation.runlock import RunLock
 from twin.rig.operation.session import Session
@@ -128,6 +129,19 @@ def test_a_stop_reaches_the_run_of_a_case_that_can_not_be_read_any_more(
     assert "not TOML" in capsys.readouterr().err
     where = [Place("precursor", "the pump", "newera", line_in_real_time, 19200, 1)]
     assert "the pump: verified stopped" in stop_places(where, folder / "results" / "rig")
+
+
+def test_who_stops_a_pump_may_hear_of_its_power_cut_in_the_place_of_the_next_run(
+    tmp_path: Path, line_in_real_time: str
+) -> None:
+    from twin.rig.operation.emergency import stop_places
+
+    volumes = Volumes.open(tmp_path)
+    volumes.refill("precursor", "glass-50ml", 50.0)
+    volumes.begin("run", {"precursor": 60.0}, guard_s=4.0)
+    volumes.close({}, unheard={"precursor": Bounds((0.0, 0.6), (0.0, 0.0))}, telling=["precursor"])
+    stop_places([Place("precursor", "the pump", "newera", line_in_real_time, 19200, 1)], tmp_path)
+    assert not Volumes.open(tmp_path).asking("precursor")
 
 
 def test_a_dead_run_latches_whoever_takes_the_lock_next(tmp_path: Path) -> None:

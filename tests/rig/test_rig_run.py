@@ -327,6 +327,7 @@ def test_a_pump_that_runs_already_is_stopped_and_refused(
 def test_an_alarm_other_than_of_switching_on_needs_the_operator(
     case: Case, setpoint: Setpoint, line: MemoryLine, clock: Clock
 ) -> None:
+    line.pumps[0].execute("", 0.0)
     line.inject(Fault.STALL, 0)
     with pytest.raises(PumpAlarm, match="stalled"):
         run(case, setpoint, clock=clock, simulator=line)

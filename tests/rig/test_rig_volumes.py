@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from twin.errors import BadInput
 from twin.rig.clock import Clock, VirtualClock
+from twin.rig.operation.evidence import Bounds
 from twin.rig.operation.volumes import NAME, PERSIST_S, RUNNING, Volumes
 from twin.rig.pumps.protocol import Dispensed, Status
 
@@ -124,12 +125,12 @@ def test_a_count_is_on_disk_after_a_second_and_is_not_written_more_often(
     assert looks * LOOK_S * 0.9 <= len(writes) <= looks * LOOK_S * 1.5
 
 
-def test_a_new_rate_and_force_are_written_at_once(tmp_path: Path, volumes: Volumes) -> None:
+def test_a_new_direction_and_force_are_written_at_once(tmp_path: Path, volumes: Volumes) -> None:
     volumes.begin("run", {"antisolvent": 5000.0})
-    for count, rate, force in ((1.0, 500.0, False), (2.0, 600.0, False), (3.0, 600.0, True)):
+    for count, rate, force in ((1.0, 500.0, False), (2.0, -600.0, False), (3.0, -600.0, True)):
         volumes.take("antisolvent", count, 0.0, rate, force=force)
         assert json.loads((tmp_path / RUNNING).read_text())["pumps"]["antisolvent"]["infused_ml"] == count
-    volumes.take("antisolvent", 4.0, 0.0, 600.0)
+    volumes.take("antisolvent", 4.0, 0.0, -500.0)
     assert json.loads((tmp_path / RUNNING).read_text())["pumps"]["antisolvent"]["infused_ml"] == 3.0
 
 
@@ -250,6 +251,31 @@ def test_a_pump_that_could_not_be_asked_at_the_end_stays_open(tmp_path: Path, vo
         assert later.unsettled == ["precursor"]
         left = later.left("precursor")
         assert left is not None and left.left_ml + left.uncertain_ml == pytest.approx(49.8)
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_counter_at_zero_has_counted_nothing_where_a_power_cut_would_have_been_told(
+    tmp_path: Path, volumes: Volumes, clock: Clock, told: bool
+) -> None:
+    volumes.begin("run", {"antisolvent": 5000.0}, guard_s=4.0)
+    volumes.take("antisolvent", 0.0, 0.0, 500.0)
+    bounds = Bounds((0.0, 0.6), (0.0, 0.0))
+    volumes.close({}, unheard={"antisolvent": bounds}, telling=["antisolvent"] if told else [])
+    later = Volumes.open(tmp_path, clock)
+    tells = later.asking("antisolvent")
+    assert tells is told
+    assert not Volumes.open(tmp_path, clock).asking("antisolvent"), "it tells of a power cut once"
+    left = later.reconcile("antisolvent", counted(0.0), cut_is_told=tells)
+    assert left is not None
+    assert (left.left_ml, left.uncertain_ml) == pytest.approx((49.995, 0.005) if told else (49.7, 0.3))
+
+
+def test_a_counter_that_was_set_back_on_the_way_is_added_up(tmp_path: Path, volumes: Volumes, clock: Clock) -> None:
+    volumes.begin("run", {"antisolvent": 5000.0})
+    volumes.take("antisolvent", 30.0, 20.0, 0.0, carried_ml=(30.0, 20.0), force=True)
+    volumes.take("antisolvent", 31.0, 20.0, 5000.0, carried_ml=(30.0, 20.0))
+    left = Volumes.open(tmp_path, clock).reconcile("antisolvent", counted(5.0))
+    assert left is not None and left.left_ml == pytest.approx(35.0, abs=0.01) and left.by == "counter"
 
 
 def test_filling_a_syringe_ends_the_account_of_a_dead_run(tmp_path: Path, clock: Clock) -> None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import math
 import shutil
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
+from typing import Any
 
 from hypothesis import strategies as st
 
@@ -17,6 +20,7 @@ from twin.errors import BadInput
 from twin.rig import Latch, PumpAlarm, RigError, Setpoint, Volumes, plan, read, run, verify
 from twin.rig.bench import simulated_pumps
 from twin.rig.clock import Task, VirtualClock
+from twin.rig.operation.ledger import REFILL
 from twin.rig.operation.session import GUARD_S
 from twin.rig.planning.limits import equipment
 from twin.rig.planning.recipe import Leg, Program
@@ -90,17 +94,80 @@ class Outcome:
     """What came of a schedule. `error` is the class of what ended the run, "" where nothing did.
 
     `wrong_percent`: the ledger against the truth, % of what was delivered since the syringes were filled, the worst of
-    the pumps. `bounded`: half the intervals, %, of the pumps whose counter was lost with the power and whose ledger is
-    more than 0.5 % off; the truth lay in each.
+    the pumps. `heard` and `unheard`: half the intervals, %, of the pumps whose counter was lost with the power and
+    whose ledger is more than 0.5 % off; the truth lay in each. Of the first kind the run itself could speak with the
+    pump, and knew; of the second its link had failed.
     """
 
     error: str
     wrong_percent: float
-    bounded: tuple[float, ...]
+    heard: tuple[float, ...]
+    unheard: tuple[float, ...]
+
+    @property
+    def bounded(self) -> tuple[float, ...]:
+        """Both."""
+        return self.heard + self.unheard
+
+
+#: What must be true after each schedule.
+RULES = ("stopped", "latched", "intact", "ledger")
+
+
+class Broken(AssertionError):
+    """A rule that was broken."""
+
+    def __init__(self, rule: str, what: str) -> None:
+        super().__init__(f"{rule}: {what}")
+        self.rule = rule
+
+
+def must(rule: str, holds: bool, what: object) -> None:
+    """Raises `Broken` where it does not hold."""
+    if not holds:
+        raise Broken(rule, str(what))
+
+
+class Tally:
+    """Counts what came of many schedules."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.ends: Counter[str] = Counter()
+        self.broken: list[tuple[Schedule, Broken]] = []
+        self.outcomes: list[Outcome] = []
+
+    def add(self, schedule: Schedule, outcome: Outcome | Broken) -> None:
+        """One more."""
+        self.count += 1
+        if isinstance(outcome, Broken):
+            self.broken.append((schedule, outcome))
+            return
+        self.ends[outcome.error or "completed"] += 1
+        if outcome.bounded:
+            self.outcomes.append(outcome)
+
+    def __str__(self) -> str:
+        kept = {rule: self.count - sum(error.rule == rule for _, error in self.broken) for rule in RULES}
+        bounded = len(self.outcomes)
+        return (
+            f"{self.count} schedules | stopped {kept['stopped']} | latched {kept['latched']}"
+            f" | journal intact {kept['intact']} | ledger within 0.5 % or the last digit {kept['ledger'] - bounded}"
+            f" | the rest bounded by what it states {bounded}:"
+            f" heard {_widths([half for outcome in self.outcomes for half in outcome.heard])};"
+            f" link failed {_widths([half for outcome in self.outcomes for half in outcome.unheard])}"
+            f" | ended by {dict(self.ends.most_common())}"
+        )
+
+
+def _widths(halves: Sequence[float]) -> str:
+    if not halves:
+        return "0"
+    return f"{len(halves)} (half an interval: median {median(halves):.2g} %, worst {max(halves):.3g} %)"
 
 
 def play(case: Case, setpoint: Setpoint, schedule: Schedule, where: Path) -> Outcome:
-    """Runs a schedule and asserts: stopped, latched, written, and the ledger right."""
+    """Runs a schedule; raises `Broken` unless all was stopped, latched, written, and the ledger right."""
     shutil.rmtree(where, ignore_errors=True)
     kind = KINDS[schedule.kind]
     if kind.turns:
@@ -125,18 +192,21 @@ def play(case: Case, setpoint: Setpoint, schedule: Schedule, where: Path) -> Out
     # the rate.
     clock.sleep(GUARD_S + 1 if family == "newera" else 12 * length_s)
     for address in line.pumps:
-        assert line.state(address)[0] not in MOVING, f"the pump at {address} still moves"
+        must("stopped", line.state(address)[0] not in MOVING, f"the pump at {address} still moves")
     (journal,) = where.glob("journal-*.jsonl") if any(where.glob("journal-*.jsonl")) else (None,)
-    moved = journal is not None and any(entry["event"] == "start" for entry in read(journal))
+    entries = read(journal) if journal is not None else []
+    moved = any(entry["event"] == "start" for entry in entries)
     latched = Latch(where).reason()
     fault = bool(error) and (moved or error == "PumpAlarm")  # what failed before anything could move has hurt nobody
-    assert (latched is not None) == fault, f"{error or 'no error'}, but latched: {latched}"
+    must("latched", (latched is not None) == fault, f"{error or 'no error'}, but latched: {latched}")
     if journal is not None:
         checked = verify(journal)
-        assert checked.intact and checked.ended, checked
-        _nothing_moves_after_the_stop(journal)
+        must("intact", checked.intact and checked.ended, checked)
+        _nothing_moves_after_the_stop(entries)
     wrong, bounded = _ledger(case, setpoint, line, clock, where, infused, cut)
-    return Outcome(error, wrong, bounded)
+    knew = {entry["role"].removesuffix(REFILL) for entry in entries if entry.get("reckoned")}
+    heard = tuple(half for name, half in bounded.items() if name in knew)
+    return Outcome(error, wrong, heard, tuple(half for name, half in bounded.items() if name not in knew))
 
 
 class _Infused:
@@ -176,11 +246,10 @@ def _heal(line: MemoryLine) -> None:
     line.plug_in()
 
 
-def _nothing_moves_after_the_stop(journal: Path) -> None:
-    entries = read(journal)
+def _nothing_moves_after_the_stop(entries: list[dict[str, Any]]) -> None:
     stop = next(index for index, entry in enumerate(entries) if entry["event"] in ("trip", "stop"))
     late = [entry["sent"] for entry in entries[stop:] if entry["event"] == "wire" and "RUN" in entry["sent"].upper()]
-    assert not late, f"sent after the stop: {late}"
+    must("stopped", not late, f"sent after the stop: {late}")
 
 
 def _ledger(
@@ -191,11 +260,11 @@ def _ledger(
     where: Path,
     infused: _Infused,
     cut: Collection[int],
-) -> tuple[float, tuple[float, ...]]:
+) -> tuple[float, dict[str, float]]:
     """The operator acknowledges and starts again: then the ledger agrees with what has truly left the syringes.
 
     To 0.5 % of what was delivered, or to the last digit of the counter. Only where the power of a pump was cut, it may
-    be farther off: within the interval that it states.
+    be farther off: within the interval that it states. Returns the worst error, %, and half of such intervals, %.
     """
     for _ in line.pumps:  # a stall that nobody has heard of yet is told at the next start, and wants its own look
         Latch(where).acknowledge("the operator")
@@ -204,19 +273,19 @@ def _ledger(
             break
     infused.look()
     volumes = Volumes.open(where)
-    assert not volumes.unsettled
-    worst, bounded = 0.0, []
+    must("ledger", not volumes.unsettled, f"not settled: {volumes.unsettled}")
+    worst, bounded = 0.0, dict[str, float]()
     for name, equipped in equipment(case).items():
         left = volumes.left(name)
         assert left is not None
         pump, delivered = line.pumps[equipped.address], infused.ml[equipped.address]
         wrong = abs(left.left_ml - pump.volume_ml)
         good = wrong <= 0.005 * delivered + 1e-6
-        if equipped.address in cut:
-            assert good or wrong <= left.uncertain_ml + 1e-6, (name, delivered, pump.volume_ml, left)
-            bounded += [] if good else [100 * left.uncertain_ml / delivered if delivered else math.inf]
-        else:
-            assert left.uncertain_ml <= DIGITS_ML, (name, left)
-            assert good or wrong <= left.uncertain_ml + 1e-6, (name, delivered, pump.volume_ml, left)
+        what = f"{name} delivered {delivered:.6g} mL, holds {pump.volume_ml:.6g} mL, and the ledger says {left}"
+        must("ledger", good or wrong <= left.uncertain_ml + 1e-6, what)
+        if equipped.address not in cut:
+            must("ledger", left.uncertain_ml <= DIGITS_ML, f"its counter was not lost: {what}")
+        elif not good:
+            bounded[name] = 100 * left.uncertain_ml / delivered if delivered else math.inf
         worst = max(worst, 100 * wrong / delivered if delivered > 0 else 0.0)
-    return worst, tuple(bounded)
+    return worst, bounded

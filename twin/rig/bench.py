@@ -65,7 +65,9 @@ def opened(
             name: driver(pump.model.family, ports[pump.port], pump.address, pump.name, pump.model.number, clock)
             for name, pump in pumps.items()
         }
-        yield drivers, lambda: any(port.waiting() for port in ports.values())
+        yield drivers, lambda: (
+            any(port.waiting() for port in ports.values()) or any(pump.called for pump in drivers.values())
+        )
 
 
 def _port_of(line: Simulator, note: Note, clock: Clock) -> Port:

@@ -325,7 +325,7 @@ def _reconcile(volumes: Volumes, drivers: Mapping[str, Pump], recorder: Recorder
                 f"the volumes of the {name} syringe are not settled, and this case has no such pump",
                 "put it back into case.toml, or say what the syringe holds: `twin rig refill CASE`",
             )
-        pump, counted = drivers[name], None
+        pump, counted, tells = drivers[name], None, volumes.asking(name)
         try:
             pump.identify()
             counted = pump.dispensed()
@@ -340,7 +340,7 @@ def _reconcile(volumes: Volumes, drivers: Mapping[str, Pump], recorder: Recorder
         if counted is not None and counted.status.moving:
             pump.stop()
             counted = pump.dispensed()
-        left = volumes.reconcile(name, counted)
+        left = volumes.reconcile(name, counted, cut_is_told=tells and pump.cut_is_told)
         if left is not None:
             recorder.event("reconciled", role=name, left_ml=left.left_ml, uncertain_ml=left.uncertain_ml)
 

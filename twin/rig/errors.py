@@ -10,6 +10,10 @@ class RigError(TwinError):
     """The rig did not do what it was told. Whoever sees it stops both pumps."""
 
 
+class NotSent(RigError):
+    """The port went away before a whole message had gone out: no pump can have heard it."""
+
+
 class NoReply(RigError):
     """A pump stayed silent past its deadline."""
 

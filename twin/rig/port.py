@@ -15,7 +15,7 @@ from serial.tools import list_ports
 
 from twin.errors import BadInput, TwinError
 from twin.rig.clock import Clock
-from twin.rig.errors import BadReply, NoReply, RigError
+from twin.rig.errors import BadReply, NoReply, NotSent, RigError
 
 #: What `pyserial` and the operating system raise when a device goes away under a read or a write. A port that was
 #: closed underneath gives TypeError or ValueError.
@@ -94,7 +94,7 @@ class Port:
         Raises:
             NoReply: nothing, or no whole reply, within the deadline.
             BadReply: bytes came unasked, or without end.
-            RigError: the port is gone.
+            RigError: the port is gone; `NotSent` where that was noticed before the message was out.
         """
         held = self._lock.acquire(timeout=2 * self.deadline_s)
         if not (held or insist):
@@ -142,7 +142,7 @@ class Port:
             return bytes(received)
         except _GONE as error:
             problem = f"{self.url} is gone: {error}"
-            raise RigError(problem, "look at the cable and its adapter") from error
+            raise (RigError if sent else NotSent)(problem, "look at the cable and its adapter") from error
         except TwinError as error:
             problem = error.message
             raise

@@ -18,13 +18,16 @@ from twin.rig.record.recorder import Recorder
 
 #: A counter is set back at rest once it stands above this, mL, so that its four digits keep resolving 0.02 %.
 CLEAR_ABOVE_ML = 500.0
+#: A pump that was not heard for this wall time is asked before its first start, s: where no answer comes to the start
+#: itself, nobody knows whether it runs, and a counter that stays at zero does not tell.
+FRESH_S = 0.02
 #: Alarms of a pump at rest: it was switched on, and nobody has spoken to it for a while.
 POWER = "R"
 HARMLESS = (POWER, "T")
 _WAYS = {1: Status.INFUSING, -1: Status.WITHDRAWING}
 
-#: Takes a pump's name, and what it has infused and withdrawn since the run began, mL.
-Taken = Callable[[str, float, float, float], None]
+#: `twin.rig.operation.volumes.Volumes.take`.
+Taken = Callable[..., None]
 
 
 class Drive:
@@ -74,6 +77,7 @@ class Drive:
         self._evidence = Evidence()
         self._carried = (0.0, 0.0)
         self._set = 0.0
+        self._limit_ml: float | None = None
 
     @property
     def left_ml(self) -> float:
@@ -85,7 +89,7 @@ class Drive:
         """What it should have infused by now, mL."""
         return self._account.infused_ml(self._clock.now())
 
-    def arm(self, diameter_mm: float, fine: bool, first_ml_h: float, guard_s: float, needed_ml: float | None) -> None:
+    def arm(self, diameter_mm: float, fine: bool, first_ml_h: float, guard_s: float, needed_ml: float) -> None:
         """Makes sure of the pump and its syringe, and sets its first rate; nothing moves.
 
         Args:
@@ -93,7 +97,7 @@ class Drive:
             fine: whether to count in µL.
             first_ml_h: the rate at which it will start, signed.
             guard_s: how long the pump may hear nothing, s.
-            needed_ml: what the run will infuse; a pump without a timer stops there. None: it refills on the way.
+            needed_ml: what it will infuse, or move in its first stroke; a pump without a timer stops there by itself.
         """
         version = self._identify()
         status = self.pump.status()
@@ -106,13 +110,16 @@ class Drive:
         self.pump.prepare(diameter_mm, fine)
         guard = self.pump.guard(guard_s)
         self.guard_s = guard
-        limited = guard is None and needed_ml is not None and self.pump.limit(needed_ml)
+        limited = guard is None and self._limit(needed_ml)
         self._preset(first_ml_h)
         self.seen_s = self._clock.wall()
         self._recorder.event("armed", role=self.name, version=version, guard_s=guard, limited=limited)
 
-    def tell(self, rate_ml_h: float) -> None:
-        """From here on it runs at this rate: infusing above zero, withdrawing below, resting at zero."""
+    def tell(self, rate_ml_h: float, stroke_ml: float | None = None) -> None:
+        """From here on it runs at this rate: infusing above zero, withdrawing below, resting at zero.
+
+        Where it starts a stroke of many, `stroke_ml` is where it stops by itself, if it has no timer.
+        """
         if rate_ml_h == self.told_ml_h:
             return
         if self.told_ml_h and rate_ml_h * self.told_ml_h <= 0:
@@ -120,6 +127,11 @@ class Drive:
         if not rate_ml_h:
             return
         if not self.told_ml_h:
+            if not self.may_move and self._clock.wall() - self.seen_s > FRESH_S:
+                self.look()
+            if stroke_ml is not None and self.guard_s is None:
+                self._set_back()  # the pump compares its target with its counter
+                self._limit(stroke_ml)
             # On record before it moves, lest the process dies right after; before the gate, lest the disk hangs in it.
             self._recorder.event("start", sync=False, role=self.name, rate_ml_h=rate_ml_h)
             self._report(rate_ml_h)
@@ -132,8 +144,9 @@ class Drive:
                 self.may_move = True
                 self._evidence.may_go(rate_ml_h, self._clock.now())
                 self.pump.start()
-        self.told_ml_h = rate_ml_h
-        self._evidence.alive(self._book().after_s)  # it took what it would have answered by the alarm of a power cut
+        self.told_ml_h, heard_s = rate_ml_h, self._clock.now()
+        self._book()
+        self._evidence.alive(heard_s)  # it took what it would have answered by the alarm of a power cut
 
     def rest(self) -> None:
         """Stops it, verified; a counter that has come far is carried over and set back."""
@@ -141,10 +154,22 @@ class Drive:
         self.told_ml_h = 0.0
         self._book()
         self.look()
-        infused, withdrawn = self.counted.infused_ml, self.counted.withdrawn_ml
-        if max(infused - self._carried[0], withdrawn - self._carried[1]) > CLEAR_ABOVE_ML:
+        first, second = self._carried
+        if max(self.counted.infused_ml - first, self.counted.withdrawn_ml - second) > CLEAR_ABOVE_ML:
+            self._set_back()
+
+    def _limit(self, volume_ml: float) -> bool:
+        if volume_ml == self._limit_ml:
+            return True
+        self._limit_ml = volume_ml
+        return self.pump.limit(volume_ml)
+
+    def _set_back(self) -> None:
+        """Carries its counters over and sets them to zero; on file only then, so that nothing is counted twice."""
+        if (counted := (self.counted.infused_ml, self.counted.withdrawn_ml)) != self._carried:
             self.pump.clear()
-            self._carried = (infused, withdrawn)
+            self._carried = counted
+            self._report(self.told_ml_h, force=True)
 
     def look(self) -> None:
         """Asks what it has counted. It must do what it was told; a stop at its keys ends the run."""
@@ -166,14 +191,14 @@ class Drive:
                 "was it stopped at its keys? Look at it, then run again",
             )
 
-    def heed(self) -> None:
-        """Notes by when it moved no more, where an alarm has just said so: of its power, of a stall, of its timer."""
-        if self.pump.alarm is not None:
-            self._evidence.ended(self._clock.now())
-
     def bounds(self, until_s: float) -> Bounds:
-        """What it may have moved since the run began, where it stood for certain at `until_s`, s of process time."""
-        return self._evidence.bounds(until_s) if self.may_move else Bounds((0.0, 0.0), (0.0, 0.0))
+        """What it may have moved since the run began, where it stood for certain at `until_s`, s of process time.
+
+        An alarm ends that, too: of its power, of a stall, or of its timer, after which it moved no more.
+        """
+        if not self.may_move:
+            return Bounds((0.0, 0.0), (0.0, 0.0))
+        return self._evidence.bounds(until_s if self.pump.alarm is None else min(until_s, self.pump.alarm_s))
 
     def settle(self) -> list[Balance]:
         """The balances at the end, of a pump that stands; none of one that never moved."""
@@ -185,7 +210,7 @@ class Drive:
         before = self._clock.now()
         seen = self._asked()
         if seen is None:  # the counter is lost: the middle of what it may have been
-            self.lost, most = True, self._evidence.bounds(before).dispensed()
+            self.lost, most = True, self.bounds(before).dispensed()
             first, second = self._carried
             seen = replace(most, infused_ml=most.infused_ml - first, withdrawn_ml=most.withdrawn_ml - second)
         self._count(seen, Span(before, self._clock.now()))
@@ -247,7 +272,7 @@ class Drive:
             self.pump.set_rate_ml_h(abs(rate_ml_h), Direction.INFUSE if rate_ml_h > 0 else Direction.WITHDRAW)
             self._set = rate_ml_h
 
-    def _book(self) -> Span:
+    def _book(self) -> None:
         """Enters the rate that it runs at from its last change on; from now on, where it reported none."""
         span = self.pump.changed
         if span is None or span.middle_s <= self._account.since_s:
@@ -258,7 +283,6 @@ class Drive:
         self._recorder.event(
             "rate", sync=False, role=self.name, rate_ml_h=self.told_ml_h, from_s=span.middle_s, half_s=span.half_s
         )
-        return span
 
     def _count(self, seen: Dispensed, span: Span) -> None:
         self.seen_s = self._clock.wall()
@@ -268,6 +292,7 @@ class Drive:
         self.balance = self._account.balance(self.counted, span.middle_s, span.half_s)
         self._report(self.told_ml_h)
 
-    def _report(self, rate_ml_h: float) -> None:
+    def _report(self, rate_ml_h: float, force: bool = False) -> None:
         if self._taken is not None:
-            self._taken(self.name, self.counted.infused_ml, self.counted.withdrawn_ml, rate_ml_h)
+            counted = self.counted.infused_ml, self.counted.withdrawn_ml
+            self._taken(self.name, *counted, rate_ml_h, carried_ml=self._carried, force=force)

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from twin.case.schema import Case
@@ -24,6 +25,7 @@ from twin.rig.operation.latch import Latch
 from twin.rig.operation.register import note, ports_of
 from twin.rig.operation.runlock import holder, noted_places, rig_folder
 from twin.rig.operation.stopping import caught, stop_all, stop_order, words
+from twin.rig.operation.volumes import Volumes
 from twin.rig.planning.limits import SIMULATED, Place, places
 from twin.rig.port import Port, open_port
 from twin.rig.pumps.drivers import driver
@@ -77,6 +79,8 @@ def stop_places(known: Sequence[Place], where: Path) -> list[str]:
     if simulated:
         names = " and the ".join(simulated)
         said.append(f"the {names} pump: simulated, so there is no port to open; simulated pumps end with their run")
+    if rig.names and unended is None:
+        caught(partial(_asked, where))
     if rig.names or unended:
         _write(where, recorder, said, bad, unended, real)
     if bad:
@@ -131,6 +135,13 @@ def _ended(where: Path, said: list[str]) -> RigError | None:
         said.append(f"the run of process {pid} did not answer for {STOP_S:g} s, and was killed")
         return None
     return RigError(f"the run of process {pid} can't be killed", "switch the pumps off at the mains")
+
+
+def _asked(where: Path) -> None:
+    """The pumps may have told of a power cut here, and tell it once: the ledger must not wait for it any more."""
+    volumes = Volumes.open(where)
+    for name in volumes.unsettled:
+        volumes.asking(name)
 
 
 def _waits(done: Callable[[], bool], seconds: float) -> bool:

@@ -16,7 +16,7 @@ from twin.rig.operation.interrupts import Interrupts
 from twin.rig.operation.ledger import Balance
 from twin.rig.operation.stopping import Gate, caught, not_stopped, stop_all, stop_order, words
 from twin.rig.operation.volumes import Volumes
-from twin.rig.planning.alternation import planned_ml, refill_ml_h
+from twin.rig.planning.alternation import HEADROOM, planned_ml, refill_ml_h, stroke_ml
 from twin.rig.planning.schedule import Plan
 from twin.rig.planning.steps import PARTNER, Step
 from twin.rig.pumps.protocol import Pump
@@ -29,6 +29,8 @@ POLL_S = 0.1
 SLOWEST_POLL_S = 0.5
 #: Between looks a pump may speak by itself, of an alarm: that is listened for so often, s of wall time.
 LISTEN_S = 0.01
+#: An alarm takes so long, ten bytes at 19200 baud, s of wall time: it is heard out before anything is asked.
+ALARM_S = 0.006
 #: A look takes about this long at 19200 baud, s of wall time: none is begun so shortly before new rates are due.
 LOOK_S = 0.035
 #: What is less than this is no time, s: a clock could not tell it.
@@ -161,9 +163,8 @@ class Session:
         guard_s = min(math.ceil(GUARD_S * self.clock.speed), 255)
         for name, drive in self.drives.items():
             pump = self.plan.pumps[name]
-            turns = PARTNER in self.pumps and name != "precursor"
-            needed = None if turns else self.plan.needed_ml(name)
             first = self.plan.first_rate_ml_h(name)
+            needed = self._stroke_ml(name, first, 0.0) if self._turns(name) else self.plan.needed_ml(name)
             drive.arm(pump.syringe.diameter_mm, self.plan.fine(name), first, guard_s, needed)
         if self.volumes is not None:
             largest = {name: self.plan.largest_ml_h(name) for name in self.drives}
@@ -179,7 +180,9 @@ class Session:
         self._check()
         late_s = max(self.clock.now() - self._zero - step.start_s, 0.0)
         for name in self._order(step):
-            self.drives[name].tell(self._rate(step, name))
+            drive, rate = self.drives[name], self._rate(step, name)
+            begins = self._turns(name) and rate and not drive.told_ml_h
+            drive.tell(rate, self._stroke_ml(name, rate, step.start_s) if begins else None)
         if step.rates_ml_h != self._rates:
             self.on_rates(sum(max(rate, 0.0) for rate in step.rates_ml_h.values()))
         self._kind, self._rates = step.kind, step.rates_ml_h
@@ -203,6 +206,7 @@ class Session:
         while (rest := end - self.clock.wall()) > _INSTANT_S and not self.cancel.is_set():
             self.clock.sleep(min(rest, LISTEN_S) * self.clock.speed, self.cancel)
             if self.spoken():
+                self.clock.sleep(ALARM_S * self.clock.speed)
                 for drive in self.drives.values():
                     self._look(drive)
                 return
@@ -214,6 +218,21 @@ class Session:
             return rate if rate >= 0 else drive.told_ml_h
         planned = planned_ml(self.plan.steps, self.plan.filled_ml(name), name, step.start_s)
         return refill_ml_h(step, self.plan.pumps[name], planned - drive.left_ml)
+
+    def _turns(self, name: str) -> bool:
+        """Whether this pump takes turns with another one."""
+        return PARTNER in self.pumps and name != "precursor"
+
+    def _stroke_ml(self, name: str, rate_ml_h: float, at_s: float) -> float:
+        """At what volume a pump that takes turns is to stop by itself, mL: past its stroke, but within its syringe.
+
+        A stop that comes late stays within that, and so does a refill that makes up for what is missing.
+        """
+        volume_ml, left_ml = self.plan.pumps[name].syringe.volume_ml, self.drives[name].left_ml
+        if rate_ml_h < 0:
+            return (1 - 0.5 * HEADROOM) * volume_ml - left_ml
+        planned_ml = stroke_ml(self.plan.steps, name, at_s) + HEADROOM * volume_ml
+        return min(planned_ml, left_ml - 0.5 * self.plan.reserve_ml(name))
 
     def _order(self, step: Step) -> list[str]:
         """Rising, the antisolvent leads; falling, the precursor does: its share never exceeds that of the two ends."""
@@ -269,8 +288,6 @@ class Session:
         Nothing here waits for the disk; what happened is written once the pumps stand.
         """
         began_s = self.clock.now()
-        for drive in self.drives.values():
-            drive.heed()
         self.gate.shut("the run is being stopped")
         self.recorder.hold_back()
         self.recorder.event("stop", reason=words(reason))
@@ -294,7 +311,8 @@ class Session:
                 for name, drive in self.drives.items()
                 if name not in settled
             }
-            if (problem := caught(partial(self.volumes.close, counted, lost, unheard))) is not None:
+            telling = [name for name in unheard if self.pumps[name].cut_is_told]
+            if (problem := caught(partial(self.volumes.close, counted, lost, unheard, telling))) is not None:
                 self.recorder.event("volumes", problem=words(problem))
         # What does not answer, and was never started, is nothing that this run has set going: it is named all the same.
         self.unverified = [

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -65,8 +65,12 @@ class _Count(_Strict):
     withdrawn_ml: _Amount = 0.0
     rate_ml_h: float = 0.0
     utc: str
+    #: How much of the two the pump does not count any more: its counters were set back on the way.
+    carried_ml: tuple[float, float] = (0.0, 0.0)
     #: Least and most that left the syringe since `begin`, where a run could say so at its end.
     taken_ml: tuple[float, float] | None = None
+    #: Whether the run had an answer to all that it told the pump, so that a power cut is still to be told.
+    cut_is_told: bool = False
 
 
 class _Counts(_Strict):
@@ -236,21 +240,34 @@ class Volumes:
             self._counts, self._live = counts, True
             self._told = self._written = dict.fromkeys(largest, self._clock.wall())
 
-    def take(self, name: str, infused_ml: float, withdrawn_ml: float, rate_ml_h: float, *, force: bool = False) -> None:
+    def take(
+        self,
+        name: str,
+        infused_ml: float,
+        withdrawn_ml: float,
+        rate_ml_h: float,
+        *,
+        carried_ml: tuple[float, float] = (0.0, 0.0),
+        force: bool = False,
+    ) -> None:
         """What a pump has counted since `begin`, mL, and the rate at which it goes on, mL/h, negative while it fills.
 
-        To be called at each look, and before a pump starts the other way. It writes at a change of rate, with `force`,
-        and as often as `persist_s` asks for; it never waits for the disk.
+        `carried_ml` is what its counters do not show any more, since they were set back.
+
+        To be called at each look, and before a pump starts. It writes where it starts, stops or turns round, with
+        `force`, and as often as `persist_s` asks for; it never waits for the disk. (Of a rate only the direction counts
+        for a death: it is reckoned with the largest one.)
         """
         with self._lock:
             before = self._counts[name]
             self._counts[name] = _Count(
-                infused_ml=infused_ml, withdrawn_ml=withdrawn_ml, rate_ml_h=rate_ml_h, utc=_now()
+                infused_ml=infused_ml, withdrawn_ml=withdrawn_ml, rate_ml_h=rate_ml_h, utc=_now(), carried_ml=carried_ml
             )
             now = self._clock.wall()
             following = now + (now - self._told[name])  # the next look comes after as long a time as this one
             self._told = {**self._told, name: now}
-            if force or rate_ml_h != before.rate_ml_h or following - self._written[name] > self._persist_s:
+            turned = _way(rate_ml_h) != _way(before.rate_ml_h)
+            if force or turned or following - self._written[name] > self._persist_s:
                 self._write_counts(self._book.open.run if self._book.open else "", self._counts)
                 self._written = self._told
 
@@ -259,6 +276,7 @@ class Volumes:
         counted: Mapping[str, Dispensed | None],
         lost: Collection[str] = (),
         unheard: Mapping[str, Bounds] | None = None,
+        telling: Collection[str] = (),
     ) -> None:
         """Ends the run: what each pump has counted since `begin`, on disk before this returns.
 
@@ -268,6 +286,7 @@ class Volumes:
             counted: what each pump has counted.
             lost: the pumps whose counter was lost, so that what they counted is reckoned.
             unheard: what the pumps that could not be asked may have moved, for the case that their counters are lost.
+            telling: those of them that will tell, if it is so.
         """
         with self._lock:
             account = self._book.open
@@ -275,14 +294,35 @@ class Volumes:
                 if seen is not None and account is not None and name in account.largest_ml_h:
                     self._settle(name, _entry(self._by_counter(name, seen, "reckoned" if name in lost else "run")))
             for name, bounds in (unheard or {}).items():
-                if name in self._counts and math.isfinite(sum(bounds.taken_ml)):
-                    self._counts[name] = self._counts[name].model_copy(update={"taken_ml": bounds.taken_ml})
+                if name in self._counts:
+                    taken_ml = bounds.taken_ml if math.isfinite(sum(bounds.taken_ml)) else None
+                    known = {"taken_ml": taken_ml, "cut_is_told": name in telling}
+                    self._counts[name] = self._counts[name].model_copy(update=known)
             if self._live and self._book.open is not None:  # what could not be asked is known as well as it can be
                 self._write_counts(self._book.open.run, self._counts)
             self._live = False
 
+    def asking(self, name: str) -> bool:
+        """To be called before a pump is asked whose account a dead run has left open: it tells of a power cut once.
+
+        Returns whether it still has to, if its power was cut. That is taken as told from now on, on file: whoever asks
+        may die before the account is settled.
+        """
+        with self._lock:
+            count, account = self._counts.get(name), self._book.open
+            if count is None or account is None or not count.cut_is_told:
+                return False
+            self._counts = {**self._counts, name: count.model_copy(update={"cut_is_told": False})}
+            self._write_counts(account.run, self._counts)
+            return True
+
     def reconcile(
-        self, name: str, counted: Dispensed | None, guard_s: float | None = None, powered: bool = False
+        self,
+        name: str,
+        counted: Dispensed | None,
+        guard_s: float | None = None,
+        powered: bool = False,
+        cut_is_told: bool = False,
     ) -> Left | None:
         """Settles the account that a dead run has left open; does nothing where there is none.
 
@@ -296,23 +336,33 @@ class Volumes:
             counted: what it counts now; None where its power was cut.
             guard_s: process time for which it ran on unheard, s; what `begin` was told, where it is left out.
             powered: another alarm than that of a power cut was pending, so that a counter at zero has counted nothing.
+            cut_is_told: whether it would have told of a power cut, which `asking` knew, and did not; then, too, a
+                counter at zero has counted nothing.
         """
         with self._lock:
             if name not in self.unsettled or self._book.open is None:
                 return self.left(name)
             last = self._counts.get(name)
             slack = counted.resolution_ml if counted else 0.0
+            first, second = last.carried_ml if last else (0.0, 0.0)
             kept = counted is not None and (
                 last is None
                 or (
-                    counted.infused_ml >= last.infused_ml - slack
-                    and counted.withdrawn_ml >= last.withdrawn_ml - slack
-                    # At zero although the pump was told to move: it lost its power, and its alarm went to someone else.
-                    and (powered or not (counted.infused_ml == counted.withdrawn_ml == 0.0 and last.rate_ml_h))
+                    first + counted.infused_ml >= last.infused_ml - slack
+                    and second + counted.withdrawn_ml >= last.withdrawn_ml - slack
+                    # At zero although the pump was told to move: it lost its power, if its alarm can have gone unheard.
+                    and (
+                        powered
+                        or cut_is_told
+                        or not (counted.infused_ml == counted.withdrawn_ml == 0.0 and last.rate_ml_h)
+                    )
                 )
             )
             if counted is not None and kept:
-                left = self._by_counter(name, counted, "counter")
+                whole = replace(
+                    counted, infused_ml=first + counted.infused_ml, withdrawn_ml=second + counted.withdrawn_ml
+                )
+                left = self._by_counter(name, whole, "counter")
             else:
                 left = self._reckoned(name, self._book.open.guard_s if guard_s is None else guard_s)
             self._settle(name, _entry(left))
@@ -374,6 +424,11 @@ def _left(
 
 def _entry(left: Left) -> _Entry:
     return _Entry(**{key: value for key, value in vars(left).items() if key != "settled"})
+
+
+def _way(rate_ml_h: float) -> int:
+    """1 infusing, -1 withdrawing, 0 at rest."""
+    return (rate_ml_h > 0) - (rate_ml_h < 0)
 
 
 def _now() -> str:

@@ -204,6 +204,20 @@ def planned_ml(steps: Sequence[Step], filled_ml: float, pump: str, at_s: float) 
     return filled_ml - moved / 3600
 
 
+def stroke_ml(steps: Sequence[Step], pump: str, at_s: float) -> float:
+    """What a pump moves in the stroke that begins at a time of the schedule, or next after it, mL, either way."""
+    total = way = 0.0
+    for step in steps:
+        rate = step.rates_ml_h.get(pump, 0.0)
+        if step.end_s <= at_s or not (rate or way):
+            continue
+        if rate * way < 0 or not rate:
+            break
+        way = rate
+        total += abs(rate) * (step.end_s - max(step.start_s, at_s)) / 3600
+    return total
+
+
 def refill_ml_h(step: Step, pump: Equipment, behind_ml: float) -> float:
     """The rate of a refill, negative, mL/h, that also makes up for what a syringe is behind the plan.
 

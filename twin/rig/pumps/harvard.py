@@ -73,6 +73,7 @@ class HarvardPump:
         self.name = name or f"the pump at address {address} on {line.url}"
         self.changed: Span | None = None
         self.alarm: str | None = None
+        self.alarm_s = 0.0
         self._line = line
         self._address = address
         self._model_number = model_number
@@ -81,6 +82,16 @@ class HarvardPump:
         self._told_s: float | None = None  # when the first stop went out that is not yet verified
         self._direction = Direction.INFUSE
         self._counting = set(Direction)  # whose counters may be above zero
+
+    @property
+    def cut_is_told(self) -> bool:
+        """False: back in power it waits, silent or not, as if nothing had been."""
+        return False
+
+    @property
+    def called(self) -> bool:
+        """False: in polling mode nothing comes unasked."""
+        return False
 
     def identify(self) -> str:
         """Its model and firmware, e.g. `11 ELITE I/W Single 3.0.4`; raises `BadInput` where it is another model.
@@ -176,8 +187,7 @@ class HarvardPump:
         while (status := self.status()) is not wanted:
             if self._clock.wall() >= end:
                 if self._stalled:  # since before: that it stalled is known, and that it still does is news
-                    self.alarm = "S"
-                    raise PumpAlarm(self.name, "S")
+                    raise self._stall()
                 raise RigError(f"{self.name} did not start: status {status}", "look at the pump's display")
             self._clock.pause(_AGAIN_S)
         self.changed = Span(before, self._clock.now())
@@ -377,8 +387,11 @@ class HarvardPump:
         """Raises a stall as an alarm, once. It stays in the prompt until the pump moves again."""
         new, self._stalled = stalled and not self._stalled, stalled
         if new:
-            self.alarm = "S"
-            raise PumpAlarm(self.name, "S")
+            raise self._stall()
+
+    def _stall(self) -> PumpAlarm:
+        self.alarm, self.alarm_s = "S", self._clock.now()
+        return PumpAlarm(self.name, "S")
 
     def _send(
         self, command: str, whole: Callable[[bytes], bool], insist: bool, deadline_s: float | None = None

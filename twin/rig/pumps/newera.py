@@ -126,15 +126,15 @@ class NewEraPump(Talk):
                 raise RigError(f"{self.name} runs, and can't turn round on the way", "stop it first")
             self._set_direction(direction)
         # While it runs a pump refuses a unit; it keeps MH, which the reading back makes sure of.
-        self._change(f"RAT{text}" if self._running else f"RAT{text}MH", moves=True)
+        reply = self._change(f"RAT{text}" if self._running else f"RAT{text}MH", moves=True)
+        if self._running:
+            self._runs(reply)
         self._verify("RAT", lambda data: _number_and_unit(_RATE, data) == (float(text), "MH"), f"{text} MH")
 
     def start(self) -> None:
         """Starts it, in the direction that was last set."""
         self._running = True  # from here on a stop counts as a change of motion, even if no reply comes
-        reply = self._change("RUN", moves=True)
-        if reply.status is not _RUNS[self._direction or Direction.INFUSE]:
-            raise RigError(f"{self.name} did not start: status {reply.status}", "look at the pump's display")
+        self._runs(self._change("RUN", moves=True))
 
     def request_stop(self) -> None:
         """Sends one stop, past any alarm and any stray bytes, without verifying it."""
@@ -162,6 +162,7 @@ class NewEraPump(Talk):
         counted = self.dispensed()
         if counted.infused_ml or counted.withdrawn_ml:
             raise RigError(f"{self.name} did not clear its volume counter: {counted}", "clear it at the pump")
+        self._unanswered = 0
 
     def rate_ml_h(self) -> float:
         """The rate that is set, mL/h."""
@@ -186,8 +187,8 @@ class NewEraPump(Talk):
         """Its status."""
         return present(self._query(""))
 
-    def _latch(self, code: str) -> None:
-        super()._latch(code)
+    def _latch(self, code: str, heard_s: float) -> None:
+        super()._latch(code, heard_s)
         self._direction = None  # a reset may have changed it: it is set anew
 
     def _set_number(self, command: str, value: float) -> None:
@@ -198,6 +199,15 @@ class NewEraPump(Talk):
     def _set_word(self, command: str, word: str) -> None:
         self._change(command + word)
         self._verify(command, lambda data: data == word, word)
+
+    def _runs(self, reply: Reply) -> None:
+        """Raises where it answers that it does not run, although it was started."""
+        status = present(reply)
+        if status is not _RUNS[self._direction or Direction.INFUSE]:
+            raise RigError(
+                f"{self.name} does not run: it says {status.name.lower()}",
+                "was it stopped at its keys? Look at it, then run again",
+            )
 
     def _set_direction(self, direction: Direction) -> None:
         self._direction = None

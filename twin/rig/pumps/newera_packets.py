@@ -49,9 +49,9 @@ class Reply:
 
 @dataclass
 class Pushed:
-    """Alarms that pumps of one line pushed while another pump was listened to, by address."""
+    """Alarms that pumps of one line pushed while another pump was listened to: code and time, s, by address."""
 
-    codes: dict[int, str] = field(default_factory=dict)
+    codes: dict[int, tuple[str, float]] = field(default_factory=dict)
 
 
 _PUSHED: WeakKeyDictionary[Line, Pushed] = WeakKeyDictionary()
@@ -86,6 +86,9 @@ def frames(received: bytes) -> list[bytes]:
 
 def whole(received: bytes, address: int) -> bool:
     """Whether a reply of that address is there, or something that will never become one."""
+    end = _end(received)
+    if end is not None and end > len(received):
+        return False  # which is so after most bytes
     last = frames(received)[-1]
     end = _end(last)
     if end is None:  # nothing that could become a reply

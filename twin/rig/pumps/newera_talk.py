@@ -10,9 +10,12 @@ reply shows which one it is in; before the first reply, a query tries both, and 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from twin.errors import TwinError
 from twin.rig.clock import Clock
-from twin.rig.errors import BadReply, CommandRefused, NoReply, PumpAlarm
+from twin.rig.errors import BadReply, CommandRefused, NoReply, NotSent, PumpAlarm
 from twin.rig.pumps.newera_packets import (
     DamagedPacket,
     Mode,
@@ -46,6 +49,8 @@ class Talk:
         self.changed: Span | None = None
         #: The alarm that is not yet acknowledged.
         self.alarm: str | None = None
+        #: When it was heard, by its clock.
+        self.alarm_s = 0.0
         self._line = line
         self._pushed = pushed_on(line)
         self._address = address
@@ -53,6 +58,17 @@ class Talk:
         self._mode: Mode | None = None
         self._running = False
         self._echo: str | None = None  # the alarm that it may say once more, though it is acknowledged
+        self._unanswered = 0  # commands that it may have answered by an alarm, unheard
+
+    @property
+    def cut_is_told(self) -> bool:
+        """Whether every command was answered, so that none can have taken the alarm of a power cut unheard."""
+        return not self._unanswered
+
+    @property
+    def called(self) -> bool:
+        """Whether it pushed an alarm while another pump was listened to."""
+        return self._address in self._pushed.codes
 
     def acknowledge(self) -> str | None:
         """Releases the latch of an alarm and returns its code; only then is a command that changes anything sent."""
@@ -71,6 +87,9 @@ class Talk:
                 return self._patient(command, Mode.SAFE)
             except NoReply:
                 raise silence from None
+            finally:
+                if self._mode is Mode.SAFE:  # in which it took no notice of the first
+                    self._unanswered -= 1
 
     def _patient(self, command: str, mode: Mode) -> Reply:
         """Repeats, once, what arrived damaged, and what was answered by an alarm that is acknowledged already."""
@@ -105,22 +124,24 @@ class Talk:
         deadline_s: float | None = None,
     ) -> Reply:
         """One exchange. Raises where an alarm stands in the way, also one that was pushed and not yet raised."""
-        if (code := self._pushed.codes.pop(self._address, None)) is not None:
+        if (pushed := self._pushed.codes.pop(self._address, None)) is not None:
+            code, heard_s = pushed
             self._mode = Mode.SAFE
-            self._latch(code)
+            self._latch(code, heard_s)
             if not insist:
                 raise PumpAlarm(self.name, code)
         before = self._clock.now()
         message = encode(mode or self._mode or Mode.BASIC, self._address, command)
-        received = self._line.exchange(message, self._whole, insist, self._unasked, deadline_s)
-        *others, last = frames(received)
-        self._unasked(b"".join(others))
-        reply = parse_reply(last)
-        if reply.address != self._address:
-            raise BadReply(
-                f"{self.name}: the reply to {command!r} came from address {reply.address}",
-                "look at the addresses of the chain",
-            )
+        with self._answered():
+            received = self._line.exchange(message, self._whole, insist, self._unasked, deadline_s)
+            *others, last = frames(received)
+            self._unasked(b"".join(others))
+            reply = parse_reply(last)
+            if reply.address != self._address:
+                raise BadReply(
+                    f"{self.name}: the reply to {command!r} came from address {reply.address}",
+                    "look at the addresses of the chain",
+                )
         self._heed(reply)
         if reply.refusal is not None and not (insist and reply.refusal == "?NA"):
             raise CommandRefused(self.name, command, reply.refusal)
@@ -154,7 +175,8 @@ class Talk:
         def own(received: bytes) -> list[Reply]:
             return [reply for reply in readable(received) if reply.address == self._address]
 
-        received = self._line.exchange(stops, lambda received: bool(own(received)), True, self._unasked, deadline_s)
+        with self._answered():
+            received = self._line.exchange(stops, lambda received: bool(own(received)), True, self._unasked, deadline_s)
         self._clock.pause(_TRICKLE_S)
         for reply in readable(received):
             self._keep(reply)
@@ -164,6 +186,17 @@ class Talk:
             self.changed = Span(before, self._clock.now())
         return reply
 
+    @contextmanager
+    def _answered(self) -> Iterator[None]:
+        """Around an exchange: counts those that the pump may have answered unheard."""
+        try:
+            yield
+        except (NotSent, PumpAlarm):  # nothing went out, or it was heard
+            raise
+        except BaseException:
+            self._unanswered += 1
+            raise
+
     def _whole(self, received: bytes) -> bool:
         return whole(received, self._address)
 
@@ -171,7 +204,7 @@ class Talk:
         """Learns the mode from a reply of this pump; raises its alarm."""
         self._mode = reply.mode
         if reply.alarm is not None:
-            self._latch(reply.alarm)
+            self._latch(reply.alarm, self._clock.now())
             raise PumpAlarm(self.name, reply.alarm)
         self._echo = None
 
@@ -193,7 +226,7 @@ class Talk:
                 self._echo = None
             else:
                 self._mode = Mode.SAFE
-                self._latch(reply.alarm)
+                self._latch(reply.alarm, self._clock.now())
                 problem = problem or PumpAlarm(self.name, reply.alarm)
         if problem is not None:
             raise problem
@@ -201,9 +234,11 @@ class Talk:
     def _keep(self, reply: Reply) -> None:
         """Keeps the alarm of another pump for its driver."""
         if reply.alarm is not None and reply.mode is Mode.SAFE and reply.address != self._address:
-            self._pushed.codes[reply.address] = reply.alarm
+            self._pushed.codes[reply.address] = reply.alarm, self._clock.now()
 
-    def _latch(self, code: str) -> None:
+    def _latch(self, code: str, heard_s: float) -> None:
+        if self.alarm is None:
+            self.alarm_s = heard_s
         self.alarm = code
 
 

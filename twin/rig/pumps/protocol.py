@@ -95,6 +95,21 @@ class Pump(Protocol):
     changed: Span | None
     #: The alarm that is not yet acknowledged.
     alarm: str | None
+    #: When that alarm was heard, by its clock; stays when it is acknowledged.
+    alarm_s: float
+
+    @property
+    def cut_is_told(self) -> bool:
+        """Whether no power cut can have gone unheard, since the counters were cleared or this was made.
+
+        Then it is still to be told, by an alarm, at the next question. False for a family that does not tell of it.
+        """
+        ...
+
+    @property
+    def called(self) -> bool:
+        """Whether it said something unasked, heard while another pump was listened to, that is to be asked for."""
+        ...
 
     def identify(self) -> str:
         """Its model and firmware; raises `BadInput` where it is another model than expected."""

@@ -24,6 +24,7 @@ from twin.errors import BadInput
 from twin.files import explained, folder
 
 _FIRST = "0" * 64
+_JSON = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
 _LINE = re.compile(rb'(\{.*),"hash":"([0-9a-f]{64})"\}')
 END = "end"
 
@@ -90,7 +91,7 @@ class Journal:
             with self._lock:
                 self._settle()
                 entry = {"n": self._count, **(at or stamp()), "event": event, **fields, "prev": self._previous}
-                body = json.dumps(entry, separators=(",", ":"), allow_nan=False).encode()
+                body = _JSON.encode(entry).encode()
                 digest = hashlib.sha256(body).hexdigest()
                 line = body[:-1] + f',"hash":"{digest}"}}\n'.encode()
                 self._pending = (len(line), digest)

@@ -97,7 +97,8 @@ class MemoryLine:
         """Up to `size` bytes, awaited for at most a slice of time."""
         end, taken = self.clock.now() + SLICE_S, bytearray()
         while len(taken) < size:
-            self._listen()
+            if not self._arriving:
+                self._listen()
             if not self._arriving or self._arriving[0][0] > end:
                 self.clock.pass_by(end - self.clock.now())
                 self._listen()

@@ -93,10 +93,11 @@ class SimulatedNewEra(Body):
         self._counted = {"INF": 0.0, "WDR": 0.0}
 
     def stall(self, now_s: float) -> None:
-        """The motor is blocked."""
+        """The motor is blocked. After a power cut it is not told to turn before that has been acknowledged."""
         self.advance(now_s)
         self._halt("S")
-        self._raise("S")
+        if self._alarm != "R":
+            self._raise("S")
 
     def advance(self, now_s: float) -> None:
         """Moves the plunger on to a time, s; where the time-out of Safe mode strikes on the way, it stops there."""
