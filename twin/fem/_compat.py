@@ -47,6 +47,12 @@ def interpolation_points(space: fem.FunctionSpace) -> np.ndarray:
     return points() if callable(points) else points
 
 
+def collapsed(part: fem.FunctionSpace) -> tuple[fem.FunctionSpace, np.ndarray]:
+    """A part of a mixed space as a space of its own, and where its degrees of freedom stand in the whole, (n,)."""
+    space, rows = part.collapse()  # since 0.11 a list with one array, for a mesh of one kind of cells
+    return space, np.asarray(rows, dtype=np.int32).ravel()
+
+
 def assemble_matrix(form: Any, bcs: list[Any], into: Any = None) -> Any:
     """An assembled PETSc matrix with unit diagonal in constrained rows; `into` takes new entries in its old pattern."""
     if into is None:

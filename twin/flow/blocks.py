@@ -19,6 +19,7 @@ from dolfinx.fem import petsc
 from petsc4py import PETSc
 
 from twin.errors import BadInput, NotConverged
+from twin.fem import _compat
 from twin.fem.domain import Domain
 from twin.fem.forms import compiled
 from twin.flow.boundaries import Boundaries, mirror_axis
@@ -60,9 +61,9 @@ class Blocks:
     """F, Bᵀ and B of the Jacobian [[F, Bᵀ], [B, 0]], with unit rows and empty columns for the velocities given."""
 
     def __init__(self, balance: Balance, space: fem.FunctionSpace) -> None:
-        self.velocities, velocity_map = space.sub(0).collapse()
-        self.pressures, pressure_map = space.sub(1).collapse()
-        self._maps = np.asarray(velocity_map), np.asarray(pressure_map)
+        self.velocities, velocity_map = _compat.collapsed(space.sub(0))
+        self.pressures, pressure_map = _compat.collapsed(space.sub(1))
+        self._maps = velocity_map, pressure_map
         self.u, self.p = fem.Function(self.velocities), fem.Function(self.pressures)
         v, q = ufl.TestFunction(self.velocities), ufl.TestFunction(self.pressures)
         du, dp = ufl.TrialFunction(self.velocities), ufl.TrialFunction(self.pressures)

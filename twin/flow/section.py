@@ -130,9 +130,9 @@ class Sections:
             basix.ufl.element("Lagrange", cell, 1),
         ]
         self._space = fem.functionspace(mesh, basix.ufl.mixed_element(element))
-        across, self._across = self._space.sub(0).collapse()
-        self.scalars, self._along = self._space.sub(1).collapse()
-        pressures = self._space.sub(2).collapse()[1]
+        across, self._across = _compat.collapsed(self._space.sub(0))
+        self.scalars, self._along = _compat.collapsed(self._space.sub(1))
+        _, pressures = _compat.collapsed(self._space.sub(2))
         self._to_scalars = self._match(across)
         self.nodes = self.scalars.tabulate_dof_coordinates()[:, :2].copy()
         self._rim = self.domain.dofs(self.scalars, "wall")
@@ -146,7 +146,7 @@ class Sections:
             fem.dirichletbc(still, self.domain.dofs((self._space.sub(0), across), "wall"), self._space.sub(0)),
             fem.dirichletbc(flat, self.domain.dofs((self._space.sub(1), self.scalars), "wall"), self._space.sub(1)),
             # One pressure is held, at 0: the flux stands for its balance of mass.
-            fem.dirichletbc(PETSc.ScalarType(0), np.array(pressures[:1], dtype=np.int32), self._space.sub(2)),
+            fem.dirichletbc(PETSc.ScalarType(0), pressures[:1], self._space.sub(2)),
         ]
         self._held = np.unique(np.concatenate([one.dof_indices()[0] for one in self._conditions]))
         self._residual, self._jacobian, self._drive, weight, mass, bent = self._forms()

@@ -26,7 +26,9 @@ from twin.flow.preconditioner import IterativeSolver
 from twin.flow.warm import transfer
 
 TOLERANCE = 1e-8  # of the residual, relative to that of the boundary data alone
+ON_THE_WAY = 1e-5  # the same at the Reynolds numbers between
 MOST_NEWTON = 12
+EASY = 100.0  # Reynolds number that Newton reaches from rest
 LEAST_ITERATIVE = 120_000  # unknowns: below, the factors of the whole take a second or two
 MOST_DIRECT = 500_000  # unknowns: the factors of 412,000 took 12.6 GB
 MOST_MARCH = 100
@@ -77,8 +79,8 @@ class SteadySolver:
         velocity = basix.ufl.element("Lagrange", cell, 2, shape=(domain.dim,))
         pressure = basix.ufl.element("Lagrange", cell, 1)
         self.space = fem.functionspace(domain.mesh, basix.ufl.mixed_element([velocity, pressure]))
-        self.velocities, self._velocity_map = self.space.sub(0).collapse()
-        self._pressures, self._pressure_map = self.space.sub(1).collapse()
+        self.velocities, self._velocity_map = _compat.collapsed(self.space.sub(0))
+        self._pressures, self._pressure_map = _compat.collapsed(self.space.sub(1))
         self._quadratic_pressures = fem.functionspace(domain.mesh, basix.ufl.element("Lagrange", cell, 2))
         unknowns = self.space.dofmap.index_map.size_global * self.space.dofmap.index_map_bs
         may_iterate = unknowns > LEAST_ITERATIVE and bool(self.boundaries.outlets)
@@ -193,17 +195,21 @@ class SteadySolver:
     # -- the iterations ----------------------------------------------------------------------------------------------
 
     def _continue_to(self, reynolds: float) -> float:
-        """Newton at `reynolds`; where it fails, smaller steps from the last Reynolds number that converged."""
+        """Newton at `reynolds`; where it fails, smaller steps from the last Reynolds number that converged.
+
+        From rest the first step is to `EASY`: at a higher one Newton would run out of steps first.
+        """
         good = self.state.x.array.copy()
-        here, step = self._reached, reynolds - self._reached
+        here, growth = self._reached, 2.5
+        step = reynolds - here if here else min(reynolds, EASY)
         while True:
             target = reynolds if abs(here + step - reynolds) < 1e-9 else here + step
             self.viscosity.value = 1 / target
             try:
-                residual = self._newton(f"Re {target:.0f}")
+                residual = self._newton(f"Re {target:.0f}", TOLERANCE if target == reynolds else ON_THE_WAY)
             except NotConverged:
                 self.state.x.array[:] = good
-                step /= 2
+                step, growth = step / 2, 1.5
                 if abs(step) < 0.02 * reynolds:
                     raise NotConverged(f"Newton's continuation stalls at Re {here:.0f}") from None
                 continue
@@ -211,7 +217,7 @@ class SteadySolver:
             here = self._reached = target
             if here == reynolds:
                 return residual
-            step = min(1.5 * step, reynolds - here, key=abs)
+            step = min(growth * step, reynolds - here, key=abs)
 
     def _march(self, reynolds: float) -> float:
         """Pseudo-transient continuation: one Newton step of implicit Euler at a time, to Newton's own residual.
@@ -240,7 +246,7 @@ class SteadySolver:
             step *= float(np.clip(2 * residual / after, 0.25, 3.0))
             residual = after
             if residual < TOLERANCE or step > LAST_STEP:
-                return self._newton(f"Re {reynolds:.0f} after marching")
+                return self._newton(f"Re {reynolds:.0f} after marching", TOLERANCE)
         raise NotConverged(
             f"no steady flow was found at Re {reynolds:.0f} (residual {residual:.1e} after marching)",
             "use a finer level, or lower flows: the flow may be unsteady",
@@ -310,17 +316,17 @@ class SteadySolver:
             change.destroy()
         self._iterations += 1
 
-    def _newton(self, what: str, most: int = MOST_NEWTON) -> float:
+    def _newton(self, what: str, enough: float) -> float:
         """Newton's method with a full step; returns the last residual norm or raises `NotConverged`."""
         history: list[float] = []
-        for iteration in range(most + 1):
+        for iteration in range(MOST_NEWTON + 1):
             right = self._assemble_residual()
             history.append(right.norm())
             self._watch(f"{what}: Newton {iteration}, residual {history[-1]:.2e}")
-            if history[-1] < TOLERANCE:
+            if history[-1] < enough:
                 right.destroy()
                 return history[-1]
-            if not np.isfinite(history[-1]) or history[-1] > 50 * min(history) or iteration == most:
+            if not np.isfinite(history[-1]) or history[-1] > 50 * min(history) or iteration == MOST_NEWTON:
                 right.destroy()
                 break
             self._change_by(right)
