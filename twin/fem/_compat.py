@@ -37,8 +37,13 @@ def geometry_dofmap(mesh: dmesh.Mesh) -> np.ndarray:
 
 def geometry_degree(mesh: dmesh.Mesh) -> int:
     """The degree of the map from the reference cell."""
+    return coordinate_element(mesh).degree
+
+
+def coordinate_element(mesh: dmesh.Mesh) -> Any:
+    """The element that maps the reference cell to each cell of a mesh of one kind of cells."""
     geometry = mesh.geometry
-    return geometry.cmap.degree if VERSION < (0, 11) else geometry.cmaps[0].degree
+    return geometry.cmap if VERSION < (0, 11) else geometry.cmaps[0]
 
 
 def interpolation_points(space: fem.FunctionSpace) -> np.ndarray:

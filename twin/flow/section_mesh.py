@@ -59,7 +59,7 @@ def evaluation(space: fem.FunctionSpace, points: np.ndarray) -> csr_matrix:
     order = np.argsort(cells, kind="stable")
     starts = np.flatnonzero(np.diff(cells[order], prepend=-1))
     nodes, dofmap = _compat.geometry_dofmap(mesh), space.dofmap
-    element, shape = space.element.basix_element, mesh.geometry.cmap
+    element, shape = space.element.basix_element, _compat.coordinate_element(mesh)
     columns = np.empty((len(points), element.dim), dtype=np.int32)
     values = np.empty((len(points), element.dim))
     for group in np.split(order, starts[1:]):
