@@ -32,9 +32,13 @@ EASY = 100.0  # Reynolds number that Newton reaches from rest
 LEAST_ITERATIVE = 120_000  # unknowns: below, the factors of the whole take a second or two
 MOST_DIRECT = 500_000  # unknowns: the factors of 412,000 took 12.6 GB
 MOST_MARCH = 100
-FIRST_STEP, LAST_STEP = 0.1, 50.0  # of pseudo-time, bores/U
+FIRST_STEP, LAST_STEP, LEAST_STEP = 0.1, 50.0, 0.02  # of pseudo-time, bores/U
 MOST_RISE = 10.0  # of the residual in one step of it; a step with more is taken back
 Watch = Callable[[str], None]
+
+
+class Stalled(NotConverged):
+    """The iterations for a linear system of Newton's stopped short."""
 
 
 @dataclass
@@ -111,14 +115,18 @@ class SteadySolver:
         """
         self._iterations = 0
         self._set_inlets(flows)
-        began = self.state.x.array.copy()
         try:
-            status, residual = "steady", self._continue_to(reynolds)
-        except NotConverged as failure:
-            self._watch(f"{failure.message}; marching in pseudo-time")
-            self.state.x.array[:] = began
-            status, residual = "marched", self._march(reynolds)
-            self._reached = reynolds
+            status, residual = self._found(reynolds)
+        except Stalled as failure:
+            if not self._may_factor:
+                raise
+            self._watch(f"{failure.message}; from here on the factors of the whole")
+            self.linear = "direct"
+            if self._iterative is not None:
+                self._iterative.destroy()
+                self._iterative = None
+            status, residual = self._found(reynolds)
+        self._reached = reynolds
         velocity, pressure = self.state.sub(0).collapse(), self.state.sub(1).collapse()
         drops = {name: self._pressure_drop(pressure, name) for name in self.boundaries.inlets}
         return FlowSolution(velocity, pressure, reynolds, dict(flows), status, residual, self._iterations, drops)
@@ -194,6 +202,16 @@ class SteadySolver:
 
     # -- the iterations ----------------------------------------------------------------------------------------------
 
+    def _found(self, reynolds: float) -> tuple[str, float]:
+        """How the flow at `reynolds` was found from the state that there is, and its residual."""
+        began = self.state.x.array.copy()
+        try:
+            return "steady", self._continue_to(reynolds)
+        except NotConverged as failure:
+            self._watch(f"{failure.message}; marching in pseudo-time")
+            self.state.x.array[:] = began
+            return "marched", self._march(reynolds)
+
     def _continue_to(self, reynolds: float) -> float:
         """Newton at `reynolds`; where it fails, smaller steps from the last Reynolds number that converged.
 
@@ -207,6 +225,9 @@ class SteadySolver:
             self.viscosity.value = 1 / target
             try:
                 residual = self._newton(f"Re {target:.0f}", TOLERANCE if target == reynolds else ON_THE_WAY)
+            except Stalled:  # a system so hard is that of a state far from any flow: marching has easier ones
+                self.state.x.array[:] = good
+                raise
             except NotConverged:
                 self.state.x.array[:] = good
                 step, growth = step / 2, 1.5
@@ -232,15 +253,20 @@ class SteadySolver:
             self._before.x.array[:] = good[self._velocity_map]
             self._inertia.value = 1 / step
             self._watch(f"pseudo-time step {step:.3g}, residual {residual:.2e}")
+            stalled: Stalled | None = None
             try:
                 self._advance()
                 self._inertia.value = 0.0
                 after = self._norm_of_residual()
+            except Stalled as failure:
+                after, stalled = np.inf, failure
             except NotConverged:
                 after = np.inf
             self._inertia.value = 0.0
             if not after < MOST_RISE * residual:  # nor where it is no number
                 self.state.x.array[:] = good
+                if stalled and step < LEAST_STEP:
+                    raise stalled
                 step /= 4
                 continue
             step *= float(np.clip(2 * residual / after, 0.25, 3.0))
@@ -270,17 +296,8 @@ class SteadySolver:
     def _step(self, right: PETSc.Vec, change: PETSc.Vec) -> None:
         """Newton's step for a residual. What is made for the linear systems is kept from step to step."""
         if self.linear == "iterative":
-            try:
-                self._iterate(right, change)
-                return
-            except NotConverged as failure:
-                if not self._may_factor:
-                    raise
-                self._watch(f"{failure.message}; from here on the factors of the whole")
-                self.linear = "direct"
-                if self._iterative is not None:
-                    self._iterative.destroy()
-                    self._iterative = None
+            self._iterate(right, change)
+            return
         self._matrix = _compat.assemble_matrix(self._jacobian, self.conditions, self._matrix)
         if self._direct is None:
             self._direct = DirectSolver(self._matrix, "the flow")
@@ -294,7 +311,10 @@ class SteadySolver:
                 self.domain, self.boundaries, self.space, self.fluid, self._change, self._inertia, enough=TOLERANCE
             )
         self._iterative.update(self.state)
-        self._iterative.solve(right, change)
+        try:
+            self._iterative.solve(right, change)
+        except NotConverged as failure:
+            raise Stalled(failure.message, failure.remedy) from None
 
     def _change(self, u: Any) -> Any:
         """∂u/∂t of a pseudo-time step that ends with u."""
