@@ -176,6 +176,18 @@ def test_a_dense_stream_from_above_sinks_and_one_from_below_does_not(junction):
     assert high.flow.pressure_drop["precursor"] < low.flow.pressure_drop["precursor"] - 0.4
 
 
+def test_a_rough_flow_is_that_of_the_antisolvent_alone(junction):
+    """Even after a solve with gravity; and it is reached in fewer steps than a solution."""
+    passive = CoupledSolver(junction, Mixture(1.1, 1.5)).solve(point(0.4)).flow
+    solver = CoupledSolver(junction, Mixture(1.1, 1.5), "buoyant", [0.0, 0.0, 1.0], Settings(first_gravity=1.0))
+    heavy = solver.solve(point(0.4)).flow
+    assert np.abs(heavy.velocity.x.array - passive.velocity.x.array).max() > 0.05
+    solver.flow.forget()
+    rough = solver.rough_flow(point(0.4))
+    assert passive.residual < 1e-8 < rough.residual < 1e-5 and rough.iterations < passive.iterations
+    assert np.abs(rough.velocity.x.array - passive.velocity.x.array).max() < 1e-4
+
+
 def test_properties_of_the_connector_matter_and_are_refused_in_words(junction):
     mixture = Mixture(1.1, 1.5)
     with pytest.raises(BadInput, match="direction of gravity"):

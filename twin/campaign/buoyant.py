@@ -39,6 +39,7 @@ Mode = Literal["passive", "properties", "buoyant"]
 Watch = Callable[[str], None]
 LOOSE = 10.0  # times the tolerances, on the way to full gravity
 LEAST_STEP = 1 / 16  # of gravity, in its continuation
+ROUGH = 1e-5  # residual of a flow that is only a start
 
 
 @dataclass(frozen=True)
@@ -121,8 +122,7 @@ class CoupledSolver:
             return self._pass(groups)[0]
         try:
             if not self._warm:  # the flow of antisolvent alone carries the first concentration
-                self.fraction.x.array[:] = 0.0
-                self._weight.value[:] = 0.0
+                self._only_antisolvent()
                 self.fraction.x.array[:] = self._pass(groups)[1]
                 self._warm = True
             return self._continue(groups) if self.mode == "buoyant" else self._fixed_point(groups, 0.0, [])
@@ -130,12 +130,26 @@ class CoupledSolver:
             self.forget()
             raise
 
+    def rough_flow(self, groups: Groups) -> FlowSolution:
+        """The flow of antisolvent alone, to `ROUGH`: enough for a finer mesh to start from, and to follow."""
+        self._only_antisolvent()
+        self._warm = False
+        return self.flow.solve(groups.reynolds, self._flows(groups), ROUGH)
+
     def forget(self) -> None:
         """Starts the next `solve` from rest, as after a failure."""
         self.flow.forget()
         self._reached, self._warm = 0.0, False
 
     # -- the fluid ---------------------------------------------------------------------------------------------------
+
+    def _only_antisolvent(self) -> None:
+        self.fraction.x.array[:] = 0.0
+        self._weight.value[:] = 0.0
+
+    def _flows(self, groups: Groups) -> dict[str, float]:
+        share = groups.precursor_fraction
+        return shared_flows(self.domain, {"antisolvent": 1 - share, "precursor": share})
 
     def _fluid(self, viscosity: fem.Constant) -> Fluid:
         return fluid_of(self.mixture, self.fraction, self._weight, viscosity)
@@ -203,16 +217,13 @@ class CoupledSolver:
 
     def _pass(self, groups: Groups) -> tuple[CoupledSolution, np.ndarray]:
         """The flow with the present fluid, what it carries, and the fluid that this would make, (nodes,)."""
-        share = groups.precursor_fraction
-        flow = self.flow.solve(
-            groups.reynolds, shared_flows(self.domain, {"antisolvent": 1 - share, "precursor": share})
-        )
+        flow = self.flow.solve(groups.reynolds, self._flows(groups))
         self._watch("removing the divergence")
         velocity = divergence_free(self.domain, flow.velocity)
         self._watch("advection and diffusion")
         concentration = self._transport.solve(velocity, groups.peclet)
         fraction = np.clip(smoothed(self.domain, concentration.field).x.array, 0.0, 1.0)
-        mixing = mixing_along(concentration.planes, share)
+        mixing = mixing_along(concentration.planes, groups.precursor_fraction)
         return CoupledSolution(self.mode, flow, velocity, concentration, mixing, []), fraction
 
 

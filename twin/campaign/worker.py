@@ -105,7 +105,7 @@ class Worker:
         record = heading(self.case, point)
         self.tell("start")
         try:
-            record |= self._numbers(point, walk)
+            record |= self._numbers(point) if walk else self._rough(point)
         except TwinError as failure:
             self.coupled.forget()
             record |= {"status": "failed", "reason": failure.message}
@@ -120,18 +120,24 @@ class Worker:
         self.comm.barrier()
         self.tell("done", status=record["status"], reason=record["reason"], seconds=record["seconds"]["all"])
 
-    def _numbers(self, point: OperatingPoint, walk: bool) -> dict[str, Any]:
+    def _rough(self, point: OperatingPoint) -> dict[str, Any]:
+        """The flow alone, for finer levels."""
+        flow = self.coupled.rough_flow(groups(self.case, point))
+        if self.comm.rank == 0:
+            (self.results.point(point.name) / "record.json").unlink(missing_ok=True)
+        self._write_fields(point, flow)
+        return {"status": flow.status, "reason": "", "flow": {"iterations": flow.iterations, "residual": flow.residual}}
+
+    def _numbers(self, point: OperatingPoint) -> dict[str, Any]:
         clock = [time.perf_counter()]
         group = groups(self.case, point)
         solution = self.coupled.solve(group)
         flow, planes = solution.flow, solution.mixing
         clock.append(time.perf_counter())
         grid = grid_record(planes, solution.concentration.lowest, solution.concentration.highest)
-        if self.comm.rank == 0 and not walk:
-            (self.results.point(point.name) / "record.json").unlink(missing_ok=True)
-        self._write_fields(point, flow, solution.concentration.field)
+        self._write_fields(point, flow, concentration=storage.smoothed(self.domain, solution.concentration.field))
         clock.append(time.perf_counter())
-        mixing = self._walked(point, flow.velocity) if walk else {}
+        mixing = self._walked(point, flow.velocity)
         clock.append(time.perf_counter())
         unit = pressure_unit_pa(self.case, point)
         return {
@@ -161,14 +167,14 @@ class Worker:
             storage.write_arrays(self.results.point(point.name) / "histories.npz", **asdict(histories))
         return mixing
 
-    def _write_fields(self, point: OperatingPoint, flow: FlowSolution, concentration: fem.Function) -> None:
+    def _write_fields(self, point: OperatingPoint, flow: FlowSolution, **others: fem.Function) -> None:
         storage.write_fields(
             self.domain,
             self.results.mesh / "junction.vtu",
             self.results.point(point.name) / "fields.vtu",
             velocity=flow.velocity,
             pressure=storage.quadratic(self.domain, flow.pressure),
-            concentration=storage.smoothed(self.domain, concentration),
+            **others,
         )
 
 

@@ -26,8 +26,9 @@ from twin.flow.preconditioner import IterativeSolver
 from twin.flow.warm import transfer
 
 TOLERANCE = 1e-8  # of the residual, relative to that of the boundary data alone
-ON_THE_WAY = 1e-5  # the same at the Reynolds numbers between
+ON_THE_WAY = 1e-4  # the same at the Reynolds numbers between
 MOST_NEWTON = 12
+PATIENCE = 4  # steps of Newton's without a residual below all before; more of them lead nowhere
 EASY = 100.0  # Reynolds number that Newton reaches from rest
 LEAST_ITERATIVE = 120_000  # unknowns: below, the factors of the whole take a second or two
 MOST_DIRECT = 500_000  # unknowns: the factors of 412,000 took 12.6 GB
@@ -105,15 +106,16 @@ class SteadySolver:
         self._direct: DirectSolver | None = None
         self._iterative: IterativeSolver | None = None
         self._reached = 0.0  # the Reynolds number of the state; 0 is rest
-        self._iterations = 0
+        self._iterations, self._enough = 0, TOLERANCE
 
-    def solve(self, reynolds: float, flows: Mapping[str, float]) -> FlowSolution:
+    def solve(self, reynolds: float, flows: Mapping[str, float], enough: float = TOLERANCE) -> FlowSolution:
         """The steady flow at Re = U·bore/ν with these volume flows of the inlets, in U·bore² (in 2-D U·bore).
 
         The flows are those of the part that is meshed, so of one half where a mirror plane cuts the junction. Starts
-        from the state of the last call. Raises `NotConverged` where neither Newton nor marching gets there.
+        from the state of the last call, and goes on until the residual, relative to that of the boundary data alone, is
+        below `enough`. Raises `NotConverged` where neither Newton nor marching gets there.
         """
-        self._iterations = 0
+        self._iterations, self._enough = 0, enough
         self._set_inlets(flows)
         try:
             status, residual = self._found(reynolds)
@@ -224,7 +226,7 @@ class SteadySolver:
             target = reynolds if abs(here + step - reynolds) < 1e-9 else here + step
             self.viscosity.value = 1 / target
             try:
-                residual = self._newton(f"Re {target:.0f}", TOLERANCE if target == reynolds else ON_THE_WAY)
+                residual = self._newton(f"Re {target:.0f}", self._enough if target == reynolds else ON_THE_WAY)
             except Stalled:  # a system so hard is that of a state far from any flow: marching has easier ones
                 self.state.x.array[:] = good
                 raise
@@ -271,8 +273,8 @@ class SteadySolver:
                 continue
             step *= float(np.clip(2 * residual / after, 0.25, 3.0))
             residual = after
-            if residual < TOLERANCE or step > LAST_STEP:
-                return self._newton(f"Re {reynolds:.0f} after marching", TOLERANCE)
+            if residual < self._enough or step > LAST_STEP:
+                return self._newton(f"Re {reynolds:.0f} after marching", self._enough)
         raise NotConverged(
             f"no steady flow was found at Re {reynolds:.0f} (residual {residual:.1e} after marching)",
             "use a finer level, or lower flows: the flow may be unsteady",
@@ -346,7 +348,8 @@ class SteadySolver:
             if history[-1] < enough:
                 right.destroy()
                 return history[-1]
-            if not np.isfinite(history[-1]) or history[-1] > 50 * min(history) or iteration == MOST_NEWTON:
+            lost = not np.isfinite(history[-1]) or history[-1] > 50 * min(history)
+            if lost or iteration - int(np.argmin(history)) >= PATIENCE or iteration == MOST_NEWTON:
                 right.destroy()
                 break
             self._change_by(right)
