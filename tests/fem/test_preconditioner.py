@@ -1,3 +1,8 @@
+import os
+import shutil
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import ufl
@@ -156,6 +161,32 @@ def test_a_field_is_carried_over_exactly_where_it_can_be():
     exact = fem.Function(new.function_space)
     exact.interpolate(field)
     assert np.abs(new.x.array - exact.x.array).max() < 1e-12
+
+
+ON_RANKS = """
+import numpy as np
+from dolfinx import fem, mesh
+from mpi4py import MPI
+from twin.flow.warm import transfer
+comm = MPI.COMM_WORLD
+meshes = [mesh.create_unit_cube(comm, *numbers) for numbers in ((9, 2, 2), (2, 2, 7))]  # cut across x, and across z
+old, new = (fem.Function(fem.functionspace(one, ("Lagrange", 2, (3,)))) for one in meshes)
+field = lambda x: np.stack([x[0] ** 2 + x[1] * x[2], x[2] ** 2 - x[0], x[1] * x[0]])
+old.interpolate(field)
+transfer(old, new)
+exact = fem.Function(new.function_space)
+exact.interpolate(field)
+assert np.abs(new.x.array - exact.x.array).max() < 1e-12
+"""
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_a_field_is_carried_over_between_meshes_that_are_spread_differently(ranks):
+    launcher = shutil.which("mpirun") or shutil.which("mpiexec")
+    command = [launcher, "-n", str(ranks), sys.executable, "-c", ON_RANKS]
+    alone = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=alone, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_field_of_another_domain_is_refused():

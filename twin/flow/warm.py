@@ -18,7 +18,7 @@ from twin.errors import BadInput
 from twin.fem import _compat
 
 CHUNK = 4000  # points looked for at a time
-FEW, MANY = 24, 240  # candidate cells of a point; the many where the few don't hold it
+FEW, MANY = 24, 240  # candidate cells of a point; the many where the few of no rank hold it
 INSIDE = 1e-6
 FARTHEST = 0.9  # that a point may lie outside its cell, in sizes of that cell; the search goes no farther than 1
 
@@ -33,21 +33,22 @@ def transfer(source: fem.Function, target: fem.Function) -> None:
     index_map, size = space.dofmap.index_map, space.dofmap.index_map_bs
     points = space.tabulate_dof_coordinates()[: index_map.size_local]
     finder = _Finder(source)
+
+    def ask(asked: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
+        """The best answers of all ranks, each of which asks at the same time."""
+        answers = comm.alltoall([finder.look_up(theirs, most) for theirs in comm.allgather(asked)])
+        outside, each = np.array([one for one, _ in answers]), np.arange(len(asked))
+        best = np.argmin(outside, axis=0)
+        return outside[best, each], np.array([values for _, values in answers])[best, each]
+
     farthest = 0.0
-    for rank in range(comm.size):  # each rank asks all others in its turn
-        number = comm.bcast(len(points), root=rank)
-        for start in range(0, number, CHUNK):
-            asked = comm.bcast(points[start : start + CHUNK] if comm.rank == rank else None, root=rank)
-            outside, values = finder.look_up(asked)
-            all_outside = comm.gather(outside, root=rank)
-            all_values = comm.gather(values, root=rank)
-            if comm.rank == rank:
-                best = np.argmin(all_outside, axis=0)
-                each = np.arange(len(asked))
-                farthest = max(farthest, float(np.asarray(all_outside)[best, each].max()))
-                target.x.array[start * size : (start + len(asked)) * size] = np.asarray(all_values)[best, each].reshape(
-                    -1
-                )
+    for start in range(0, comm.allreduce(len(points), op=MPI.MAX), CHUNK):
+        asked = points[start : start + CHUNK]
+        outside, values = ask(asked, FEW)
+        missed = np.flatnonzero(outside > INSIDE)
+        outside[missed], values[missed] = ask(asked[missed], MANY)
+        farthest = max(farthest, outside.max(initial=0.0))
+        target.x.array[start * size : (start + len(asked)) * size] = values.ravel()
     if comm.allreduce(farthest, op=MPI.MAX) > FARTHEST:
         raise BadInput("the new mesh reaches out of the old one", "start from a mesh of the same domain, or from rest")
     target.x.scatter_forward()
@@ -70,23 +71,28 @@ class _Finder:
         corners = self._nodes[:, : self._dim + 1]
         self._origins = corners[:, 0]
         self._inverses = np.linalg.inv((corners[:, 1:] - corners[:, :1]).transpose(0, 2, 1))
-        self._tree = cKDTree(corners.mean(axis=1)) if cells else None
+        middles = corners.mean(axis=1)
+        self._tree = cKDTree(middles) if cells else None
+        # A point in a cell is nearer to its middle than the cell's farthest node; one outside may be as far again.
+        self._reach = 2 * np.linalg.norm(self._nodes - middles[:, None], axis=2).max(initial=0.0)
 
-    def look_up(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """How far outside its best cell each point lies, in sizes of the cell, and the values there."""
+    def look_up(self, points: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
+        """How far outside its best cell each point lies, in sizes of the cell, and the values there.
+
+        Of so many candidates for each point; infinitely far where no cell of this rank is near.
+        """
         outside, values = np.full(len(points), np.inf), np.zeros((len(points), self._size))
-        if self._tree is None:
-            return outside, values
         points = points[:, : self._dim]
-        cells, places = self._best(points, FEW)
-        outside[:] = _outside(places)
-        if len(missed := np.flatnonzero(outside > INSIDE)):
-            cells[missed], places[missed] = self._best(points[missed], MANY)
-            outside[:] = _outside(places)
+        near = len(points) and self._tree is not None and self._tree.query(points)[0] < self._reach
+        here = np.flatnonzero(near)
+        if not len(here):
+            return outside, values
+        cells, places = self._best(points[here], most)
+        outside[here] = _outside(places)
         places = np.maximum(places, 0.0)
         places /= np.maximum(places.sum(axis=1, keepdims=True), 1.0)
         basis = self._basis.tabulate(0, places)[0]
-        values[:] = np.einsum("pb,pbi->pi", basis, self._values[self._dofs[cells]])
+        values[here] = np.einsum("pb,pbi->pi", basis, self._values[self._dofs[cells]])
         return outside, values
 
     def _best(self, points: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
