@@ -183,9 +183,11 @@ def _ready(
         solve_flows(follows.level, [point for point in case.points if point.name == follows.point])
     made = make_mesh(case, level, results, reporter)
     coarser = case.coarser(level)
+    followed = follows.point if follows and follows.level == coarser else ""  # there already, solved for the mesh
     unsolved = [point for point in points if not is_solved(case, level, results, point, made.hash, walk)]
-    if coarser is not None and unsolved:
-        solve_flows(coarser, unsolved)
+    waiting = [point for point in unsolved if point.name != followed]
+    if coarser is not None and waiting:
+        solve_flows(coarser, waiting)
     return made
 
 
