@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from mpi4py import MPI
@@ -45,6 +47,20 @@ def test_what_does_not_converge_is_an_error_in_words(small, monkeypatch):
     with pytest.raises(NotConverged, match="no steady flow was found at Re 100") as caught:
         SteadySolver(domain).solve(100.0, streams(domain, 0.06), enough=0.0)
     assert "finer level" in caught.value.remedy
+
+
+@pytest.mark.parametrize(("norms", "steps"), [([4, 1, 2, 3, 2, 2, 1e-9], 5), ([4, 5, 6, 5, 1, 2, 1e-9], 6)])
+def test_newton_goes_on_while_it_gains_within_four_steps(small, monkeypatch, norms, steps):
+    solver, left, taken = SteadySolver(small[0]), iter(norms), []
+    residual = lambda: SimpleNamespace(norm=lambda: float(next(left)), destroy=lambda: None)  # noqa: E731
+    monkeypatch.setattr(solver, "_assemble_residual", residual)
+    monkeypatch.setattr(solver, "_change_by", taken.append)
+    if steps < len(norms) - 1:
+        with pytest.raises(NotConverged, match="did not converge"):
+            solver._newton("Re 100", 1e-8)
+    else:
+        assert solver._newton("Re 100", 1e-8) == norms[-1]
+    assert len(taken) == steps
 
 
 def test_flow_ratios_mirror(small):
