@@ -53,6 +53,11 @@ def heading(case: Case, point: OperatingPoint) -> dict[str, Any]:
     }
 
 
+def point_of(record: dict[str, Any]) -> OperatingPoint:
+    """The point of a record."""
+    return OperatingPoint(record["antisolvent_m3_s"], record["precursor_m3_s"], record["temperature_k"])
+
+
 def pressure_unit_pa(case: Case, point: OperatingPoint) -> float:
     """ρU² in Pa."""
     density = LIQUIDS[case.liquids.antisolvent].density_kg_m3(point.temperature_k)

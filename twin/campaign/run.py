@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import shutil
 import signal
@@ -15,11 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from twin.campaign.order import nearest_chain
 from twin.campaign.table import is_solved
 from twin.case import Case, Results
 from twin.errors import BadInput, TwinError
 from twin.files import folder, write_json
-from twin.junction import MOST_REYNOLDS, Groups, groups
+from twin.junction import MOST_REYNOLDS, groups
 from twin.operating import OperatingPoint
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def run_points(
     allow_high_reynolds: bool = False,
     walk: bool = True,
 ) -> None:
-    """Solves the points that have no valid record yet, each started from the nearest solved one.
+    """Solves the points that have no valid record yet, each started from a near one or from its own on a coarser level.
 
     Without the walk only their flows are solved, those that are not yet: finer levels follow them and start from them.
 
@@ -109,26 +109,6 @@ def start_workers(module: str, results: Results, job: dict[str, Any], ranks: int
     path = logs / "job.json"
     write_json(path, job)
     _follow([launcher, "-n", str(ranks), sys.executable, "-m", module, str(path)], logs / "solver.log", follow)
-
-
-def nearest_chain(case: Case, points: list[OperatingPoint]) -> list[OperatingPoint]:
-    """The points in the order in which each is the nearest to the one before it, from the lowest Reynolds number up.
-
-    Newton then starts close to its solution. The share of the precursor counts more than it weighs in the flow: it
-    changes the boundary data of both inlets.
-    """
-    left = sorted(points, key=lambda point: groups(case, point).reynolds)
-    chain = [left.pop(0)]
-    while left:
-        here = groups(case, chain[-1])
-
-        def away(point: OperatingPoint, here: Groups = here) -> float:
-            there = groups(case, point)
-            share = abs(there.precursor_fraction - here.precursor_fraction)
-            return abs(math.log(there.reynolds / here.reynolds)) + 5 * share
-
-        chain.append(left.pop(left.index(min(left, key=away))))
-    return chain
 
 
 def check_laminar(reynolds: float, what: str, allowed: bool = False) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from twin.campaign.record import SCHEMA, point_hash
+from twin.campaign.record import SCHEMA, point_hash, point_of
 from twin.case import Case, Results
 from twin.errors import Missing
 from twin.files import read_json, write_json
@@ -40,8 +40,7 @@ def write_table(case: Case, level: str, results: Results, mesh_hash: str) -> int
     records = []
     for path in sorted((results.folder / "points").glob("*/record.json")):
         record = read_json(path)
-        point = OperatingPoint(record["antisolvent_m3_s"], record["precursor_m3_s"], record["temperature_k"])
-        if record["provenance"]["point_hash"] == point_hash(case, level, point, mesh_hash):
+        if record["provenance"]["point_hash"] == point_hash(case, level, point_of(record), mesh_hash):
             records.append(record)
     solved = sum(record["status"] != "failed" for record in records)
     if not solved:

@@ -17,7 +17,8 @@ from dolfinx import fem
 from mpi4py import MPI
 
 from twin.campaign.buoyant import CoupledSolver
-from twin.campaign.record import gravity, grid_record, heading, point_hash, pressure_unit_pa
+from twin.campaign.order import NEAR, distance
+from twin.campaign.record import gravity, grid_record, heading, point_hash, point_of, pressure_unit_pa
 from twin.campaign.serving import Teller, serve
 from twin.campaign.walks import walked, walkers_mesh
 from twin.case import START, Case, Results, load
@@ -25,7 +26,7 @@ from twin.errors import TwinError
 from twin.fem import storage
 from twin.fem.domain import Domain, read_domain
 from twin.fem.parallel import collect_in_step
-from twin.files import read_json, write_json
+from twin.files import write_json
 from twin.flow import FlowSolution
 from twin.junction import groups
 from twin.liquids import LIQUIDS
@@ -68,31 +69,27 @@ class Worker:
         self.tell("step", text=f"starting from the level {level}")
         return True
 
-    def start_near(self, point: OperatingPoint) -> None:
-        """Starts from the solved point on disk that is nearest in Reynolds number and flow ratio, if there is one."""
-        chosen = self.comm.bcast(self._nearest(point) if self.comm.rank == 0 else None)
+    def start_near(self, point: OperatingPoint, within: float = np.inf) -> bool:
+        """Starts from the nearest point that is solved on this mesh, if there is one `within` a `distance`; says so."""
+        chosen = self.comm.bcast(self._nearest(point, within) if self.comm.rank == 0 else None)
         if chosen is None:
-            return
+            return False
         path, reynolds = chosen
         fields = self.comm.bcast(storage.read_fields(path) if self.comm.rank == 0 else None)
         self.flow.start_from_nodal(fields["velocity"], fields["pressure"], reynolds)
         self.tell("step", text=f"starting from {path.parent.name}")
+        return True
 
-    def _nearest(self, point: OperatingPoint) -> tuple[Path, float] | None:
+    def _nearest(self, point: OperatingPoint, within: float) -> tuple[Path, float] | None:
+        """The fields of the nearest solved point, and its Reynolds number."""
         mine = groups(self.case, point)
-        best: tuple[float, Path, float] | None = None
-        for path in sorted((self.results.folder / "points").glob("*/record.json")):
-            record = read_json(path)
-            fields = path.parent / "fields.vtu"
-            same_mesh = record.get("provenance", {}).get("mesh_hash") == self.mesh_hash
-            if record["status"] == "failed" or not same_mesh or not fields.exists():
-                continue
-            theirs = record["groups"]
-            away = abs(np.log(theirs["reynolds"] / mine.reynolds))
-            away += abs(theirs["precursor_fraction"] - mine.precursor_fraction)
-            if best is None or away < best[0]:
-                best = (away, fields, theirs["reynolds"])
-        return None if best is None else best[1:]
+        found = []
+        for folder in sorted((self.results.folder / "points").glob("*")):
+            if record := self.results.flow_record(folder.name):
+                theirs = groups(self.case, point_of(record))
+                found.append((distance(mine, theirs), folder / "fields.vtu", theirs.reynolds))
+        nearest = min(found, default=None)
+        return nearest[1:] if nearest and nearest[0] < within else None
 
     def solve(self, point: OperatingPoint, walk: bool = True) -> None:
         """Solves one point and writes its record, or the reason why it has no numbers.
@@ -184,7 +181,7 @@ def run(job: dict[str, Any], comm: MPI.Comm) -> None:
     worker = Worker(case, job["level"], Results(Path(job["results"])), job["mesh_hash"], comm)
     for number, flows in enumerate(job["points"]):
         point = OperatingPoint(*flows)
-        if not worker.start_from_coarser(point) and number == 0:
+        if not (worker.start_near(point, NEAR) or worker.start_from_coarser(point)) and number == 0:
             worker.start_near(point)
         worker.solve(point, job["walk"])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from twin.case.flow import FlowCase
 from twin.case.schema import Case
@@ -38,6 +39,10 @@ class Results:
         """The fields of a point, where its flow is solved on the mesh that is there now: with its mixing, or without as
         what a finer level starts from.
         """
+        return self.point(name) / "fields.vtu" if self.flow_record(name) else None
+
+    def flow_record(self, name: str) -> dict[str, Any] | None:
+        """The record of such a point."""
         folder, quality = self.point(name), self.mesh / "quality.json"
         if not ((folder / "fields.vtu").exists() and quality.exists()):
             return None
@@ -46,7 +51,7 @@ class Results:
                 continue
             record = read_json(file)
             if record["status"] != "failed" and record["provenance"]["mesh_hash"] == read_json(quality)["hash"]:
-                return folder / "fields.vtu"
+                return record
         return None
 
     @property

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from twin.campaign import make_mesh
 from twin.case import Results, load
 from twin.cli import field, lab, rig, views
 from twin.cli.common import add_level, add_ranks, add_verb, need_field_half, ranks_of
@@ -46,7 +47,7 @@ def demo(arguments: argparse.Namespace, reporter: Reporter) -> Any:
         stages[name] = {"seconds": time.perf_counter() - began, "peak_gib": _peak_gib()}
 
     with stage("mesh"):
-        made = field.make_mesh(case, level, results, reporter)
+        made = make_mesh(case, level, results, reporter.progress)
         reporter.say(
             f"mesh: {made.quality.cells} curved tetrahedra, scaled Jacobian at least"
             f" {made.quality.min_scaled_jacobian:.2f}, round sections to"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from twin.campaign import is_solved, point_state, run_points, submit_sweep, write_table
+from twin.campaign import climb, make_mesh, point_state, submit_sweep, write_table
 from twin.case import Case, FlowCase, Results, load_any
 from twin.case.schema import SOLVENT
 from twin.cli import flow
@@ -13,14 +13,11 @@ from twin.cli.common import add_high_reynolds, add_ranks, add_verb, need_field_h
 from twin.cli.console import Reporter
 from twin.errors import BadInput, TwinError
 from twin.estimate import Estimate
-from twin.files import folder, read_json
+from twin.files import read_json
 from twin.junction import bore_m
 from twin.mixing.indices import QUOTABLE
 from twin.operating import OperatingPoint
 from twin.units import to_ml_per_h, to_mm
-
-if TYPE_CHECKING:
-    from twin.meshing import MeshFolder
 
 
 def add_verbs(verbs: Any) -> None:
@@ -57,7 +54,7 @@ def mesh(arguments: argparse.Namespace, reporter: Reporter) -> Any:
     if isinstance(flow_case, FlowCase):
         return flow.mesh(flow_case, arguments, reporter)
     case, level, results = opened(arguments)
-    made = make_mesh(case, level, results, reporter)
+    made = make_mesh(case, level, results, reporter.progress)
     quality = made.quality
     kind, unit = {3: ("tetrahedra", "bore³"), 2: ("triangles", "bore²")}[quality.dimension]
     reporter.table(
@@ -76,16 +73,6 @@ def mesh(arguments: argparse.Namespace, reporter: Reporter) -> Any:
         reporter.say(f"warning: {quality.warning}")
     reporter.say(f"{made.msh}\n{made.vtu}")
     return {"hash": made.hash, "reused": made.reused, "msh": made.msh, "vtu": made.vtu, **quality.as_dict()}
-
-
-def make_mesh(case: Case, level: str, results: Results, reporter: Reporter) -> MeshFolder:
-    """The mesh of a case, with progress."""
-    from twin.meshing import build_mesh
-
-    with reporter.progress(f"mesh, level {level}") as bar:
-        made = build_mesh(case, level, results.mesh)
-        bar.advance(f"{made.quality.cells} cells, {'reused' if made.reused else 'built'}")
-    return made
 
 
 def solve(arguments: argparse.Namespace, reporter: Reporter) -> Any:
@@ -143,52 +130,11 @@ def run_campaign(
     allow_high_reynolds: bool = False,
 ) -> list[dict[str, Any]]:
     """Meshes, solves the points that are open, writes the table; returns the records of the points."""
-    made = _ready(case, level, results, points, ranks, reporter, allow_high_reynolds)
-    with reporter.progress(f"flow and mixing on {ranks} ranks, level {level}", len(points)) as bar:
-        run_points(
-            case, level, results, made, points, ranks, lambda event: flow.follow_events(event, bar), allow_high_reynolds
-        )
+    made = climb(case, level, results, points, ranks, reporter.progress, allow_high_reynolds)
     records = [read_json(results.point(point.name) / "record.json") for point in points]
     if any(record["status"] != "failed" for record in records):
         write_table(case, level, results, made.hash)
     return records
-
-
-def _ready(
-    case: Case,
-    level: str,
-    results: Results,
-    points: list[OperatingPoint],
-    ranks: int,
-    reporter: Reporter,
-    allow_high_reynolds: bool,
-    walk: bool = True,
-) -> MeshFolder:
-    """The mesh of a level, with all that its open points wait for solved on the coarser ones.
-
-    That is the flow which the mesh itself follows, and each point's own: from there Newton needs a few steps on the
-    fine mesh instead of many.
-    """
-
-    def solve_flows(coarser: str, wanted: list[OperatingPoint]) -> None:
-        there = results.beside(coarser)
-        made = _ready(case, coarser, there, wanted, ranks, reporter, allow_high_reynolds, walk=False)
-        with reporter.progress(f"flow on {ranks} ranks, level {coarser}", len(wanted)) as bar:
-            follow = lambda event: flow.follow_events(event, bar)  # noqa: E731
-            run_points(case, coarser, there, made, wanted, ranks, follow, allow_high_reynolds, walk=False)
-
-    folder(results.folder)
-    follows = case.level(level).follows
-    if follows:
-        solve_flows(follows.level, [point for point in case.points if point.name == follows.point])
-    made = make_mesh(case, level, results, reporter)
-    coarser = case.coarser(level)
-    followed = follows.point if follows and follows.level == coarser else ""  # there already, solved for the mesh
-    unsolved = [point for point in points if not is_solved(case, level, results, point, made.hash, walk)]
-    waiting = [point for point in unsolved if point.name != followed]
-    if coarser is not None and waiting:
-        solve_flows(coarser, waiting)
-    return made
 
 
 def show_points(title: str, records: list[dict[str, Any]], reporter: Reporter) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from twin.campaign import Event, estimate_error, flow_mesh, flow_state, run_flow
+from twin.campaign import estimate_error, flow_mesh, flow_state, run_flow, show_event
 from twin.case import FlowCase, Results
 from twin.cli.common import ranks_of
-from twin.cli.console import Bar, Reporter
+from twin.cli.console import Reporter
 from twin.errors import BadInput, TwinError
 from twin.files import folder, read_json
 from twin.junction import MOST_REYNOLDS
@@ -73,14 +73,6 @@ def status(case: FlowCase, arguments: argparse.Namespace, reporter: Reporter) ->
     return {"flows": rows}
 
 
-def follow_events(event: Event, bar: Bar) -> None:
-    """Shows the news of a worker."""
-    if event.kind in ("done", "reused"):
-        bar.advance(f"{event.point} {event.status or event.kind}" + (f": {event.text}" if event.text else ""))
-    else:
-        bar.note(f"{event.point} {event.text}")
-
-
 def _levels(case: FlowCase, arguments: argparse.Namespace) -> list[tuple[str, Results]]:
     chosen = [arguments.level] if arguments.level else case.level_names
     return [(level, Results.of(case, level, arguments.output)) for level in chosen]
@@ -112,7 +104,7 @@ def _run(
                 made,
                 scales,
                 ranks,
-                lambda event, bar=bar: follow_events(event, bar),  # type: ignore[misc]
+                lambda event, bar=bar: show_event(event, bar),  # type: ignore[misc]
                 arguments.allow_high_reynolds,
             )
         for record in records:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from twin.campaign import make_mesh
 from twin.campaign.pulse import STREAMS, Pulse, run_pulse
 from twin.cli.common import add_point, add_ranks, add_verb, need_field_half, opened, point_of, ranks_of
 from twin.cli.console import Reporter
-from twin.cli.field import make_mesh
 from twin.files import folder
 from twin.units import parse
 
@@ -55,7 +55,7 @@ def pulse(arguments: argparse.Namespace, reporter: Reporter) -> Any:
         walkers=arguments.walkers,
     )
     folder(results.folder)
-    made = make_mesh(case, level, results, reporter)
+    made = make_mesh(case, level, results, reporter.progress)
     with reporter.progress(f"periodic flow and walkers on {ranks} ranks") as bar:
         record = run_pulse(case, level, results, made, point, question, ranks, lambda event: bar.note(event.text))
     show(record, reporter)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from twin.campaign import make_mesh
 from twin.campaign.stability import onset, run_stability
 from twin.cli.common import (
     add_high_reynolds,
@@ -17,7 +18,6 @@ from twin.cli.common import (
     ranks_of,
 )
 from twin.cli.console import Reporter
-from twin.cli.field import make_mesh
 from twin.files import folder
 
 
@@ -44,7 +44,7 @@ def stability(arguments: argparse.Namespace, reporter: Reporter) -> Any:
     case, level, results = opened(arguments)
     point, ranks = point_of(arguments, case), ranks_of(arguments, case)
     folder(results.folder)
-    made = make_mesh(case, level, results, reporter)
+    made = make_mesh(case, level, results, reporter.progress)
     with reporter.progress(f"leading modes on {ranks} ranks", max(1, len(arguments.reynolds))) as bar:
 
         def follow(event: Any) -> None:

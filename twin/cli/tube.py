@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from twin.campaign import make_mesh
 from twin.campaign.tube import LENGTHS_M, Tube, run_tube
 from twin.cli.common import add_point, add_ranks, add_verb, need_field_half, opened, point_of, ranks_of
 from twin.cli.console import Reporter
-from twin.cli.field import make_mesh
 from twin.files import folder
 from twin.junction import bore_m
 from twin.units import parse, to_mm
@@ -46,7 +46,7 @@ def tube(arguments: argparse.Namespace, reporter: Reporter) -> Any:
         start=arguments.start,
     )
     folder(results.folder)
-    made = make_mesh(case, level, results, reporter)
+    made = make_mesh(case, level, results, reporter.progress)
     with reporter.progress(f"walkers to {question.start:g} bores, marching beyond") as bar:
         record = run_tube(case, level, results, made, point, question, ranks, lambda event: bar.note(event.text))
     reporter.table(

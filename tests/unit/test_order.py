@@ -1,0 +1,45 @@
+"""The order of a sweep: who starts from a neighbour, and who goes down the ladder of meshes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from twin.campaign.order import NEAR, distance, leaders, nearest_chain
+from twin.case import Case, load
+from twin.junction import groups
+from twin.operating import OperatingPoint
+
+
+@pytest.fixture(scope="module")
+def case() -> Case:
+    return load(Path(__file__).parents[2] / "cases" / "liang2023")
+
+
+def names(points: list[OperatingPoint]) -> list[str]:
+    return [point.name for point in points]
+
+
+def test_each_is_nearest_to_the_one_before_it(case: Case) -> None:
+    climbing = [f"a{flow}-p0060" for flow in (1000, 2000, 3000, 4000, 5000)]
+    falling = [f"a5000-p00{flow}" for flow in (50, 40, 30, 20, 10)]
+    assert names(nearest_chain(case, list(case.points)[::-1])) == climbing + falling
+    assert nearest_chain(case, []) == []
+
+
+def test_neighbours_need_no_coarser_mesh(case: Case) -> None:
+    """Five total flows lead; where the highest is solved, what is near it has its start."""
+    points = list(case.points)
+    assert names(leaders(case, points, [])) == [f"a{flow}-p0060" for flow in (1000, 2000, 3000, 4000, 5000)]
+    highest = OperatingPoint.from_ml_h(5000, 60)
+    left = [point for point in points if point != highest]
+    assert names(leaders(case, left, [highest])) == [f"a{flow}-p0060" for flow in (1000, 2000, 3000, 4000)]
+    assert leaders(case, [], [highest]) == []
+
+
+def test_a_change_of_share_is_a_distance(case: Case) -> None:
+    """Rates that add up to the same but are shared otherwise are not the same flow."""
+    one, other = (groups(case, OperatingPoint.from_ml_h(*flows)) for flows in ((5000, 60), (4960, 100)))
+    assert distance(one, one) == 0
+    assert distance(one, other) == distance(other, one) > NEAR
