@@ -142,6 +142,11 @@ def test_a_finer_level_starts_from_the_coarser_one(case, tmp_path):
     cold = read_json(cold_results.point(point.name) / "record.json")
     assert warm["flow"]["iterations"] < cold["flow"]["iterations"]
     assert warm["flow"]["pressure_drop_pa"] == pytest.approx(cold["flow"]["pressure_drop_pa"], rel=1e-7)
+    # A point next to it starts from it, on the same mesh: nothing of it is solved on the coarser one.
+    beside = OperatingPoint.from_ml_h(303, 60, 293.15)
+    (near,) = run_campaign(finer, "medium", results, [beside], 1, Reporter(as_json=True))
+    assert coarse.flow(beside.name) is None and near["flow"]["iterations"] <= warm["flow"]["iterations"]
+    assert f"starting from {point.name}" in (results.folder / "logs" / "solver.log").read_text()
 
 
 def test_a_level_that_follows_a_flow_has_it_solved_first(case, tmp_path):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from twin.campaign.order import leaders
 from twin.campaign.run import Event, run_points
-from twin.campaign.table import is_solved
+from twin.campaign.table import is_solved, solved_flows
 from twin.case import Case, Results
 from twin.files import folder
 from twin.operating import OperatingPoint
@@ -60,8 +60,7 @@ def climb(
     coarser = case.coarser(level)
     followed = follows.point if follows and follows.level == coarser else ""  # there already, solved for the mesh
     unsolved = [point for point in points if not is_solved(case, level, results, point, made.hash, walk)]
-    solved = [point for point in points if point not in unsolved]
-    waiting = [point for point in leaders(case, unsolved, solved) if point.name != followed]
+    waiting = [point for point in leaders(case, unsolved, solved_flows(results)) if point.name != followed]
     if coarser is not None and waiting:
         flows_below(coarser, waiting)
     what = "flow and mixing" if walk else "flow"

@@ -32,6 +32,12 @@ def is_solved(
     return results.flow(point.name) is not None
 
 
+def solved_flows(results: Results) -> list[OperatingPoint]:
+    """The points whose flow is solved on the mesh that is there now, with their numbers or without."""
+    names = sorted(folder.name for folder in (results.folder / "points").glob("*"))
+    return [point_of(record) for name in names if (record := results.flow_record(name))]
+
+
 def write_table(case: Case, level: str, results: Results, mesh_hash: str) -> int:
     """Writes `campaign.json` from the records of the case's own points and all others of this mesh.
 

@@ -18,8 +18,9 @@ from mpi4py import MPI
 
 from twin.campaign.buoyant import CoupledSolver
 from twin.campaign.order import NEAR, distance
-from twin.campaign.record import gravity, grid_record, heading, point_hash, point_of, pressure_unit_pa
+from twin.campaign.record import gravity, grid_record, heading, point_hash, pressure_unit_pa
 from twin.campaign.serving import Teller, serve
+from twin.campaign.table import solved_flows
 from twin.campaign.walks import walked, walkers_mesh
 from twin.case import START, Case, Results, load
 from twin.errors import TwinError
@@ -83,13 +84,11 @@ class Worker:
     def _nearest(self, point: OperatingPoint, within: float) -> tuple[Path, float] | None:
         """The fields of the nearest solved point, and its Reynolds number."""
         mine = groups(self.case, point)
-        found = []
-        for folder in sorted((self.results.folder / "points").glob("*")):
-            if record := self.results.flow_record(folder.name):
-                theirs = groups(self.case, point_of(record))
-                found.append((distance(mine, theirs), folder / "fields.vtu", theirs.reynolds))
-        nearest = min(found, default=None)
-        return nearest[1:] if nearest and nearest[0] < within else None
+        found = [(distance(mine, groups(self.case, other)), other) for other in solved_flows(self.results)]
+        away, nearest = min(found, default=(np.inf, point))
+        if not away < within:
+            return None
+        return self.results.point(nearest.name) / "fields.vtu", groups(self.case, nearest).reynolds
 
     def solve(self, point: OperatingPoint, walk: bool = True) -> None:
         """Solves one point and writes its record, or the reason why it has no numbers.
