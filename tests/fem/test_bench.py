@@ -12,6 +12,7 @@ from twin.case.schema import Level
 from twin.errors import TwinError
 from twin.verification import bench, convergence, openfoam
 from twin.verification.bench import Measured, time_at
+from twin.verification.bench_ladder import climbed
 from twin.verification.convergence import MeshRun, Study
 
 
@@ -45,10 +46,10 @@ def test_both_errors_must_be_reached():
         Measured("", t, t, t, 1.0, {"pressure_drop": p, "outlet_velocity": u})
         for t, p, u in ((10, 0.1, 0.02), (100, 0.01, 0.01), (1000, 0.001, 0.0025))
     ]
-    seconds, note = bench.time_to_both(runs, lambda one: one.seconds)
+    seconds, note = bench.time_to_all(runs, lambda one: one.seconds, bench.ERRORS)
     assert (seconds, note) == (pytest.approx(100 * np.sqrt(10)), "")  # that of the velocity
     slower = [replace(one, seconds=3 * one.seconds) for one in runs]
-    first = bench.times_compared(348.0, runs, slower)[0]
+    first = bench.times_compared("Re 348", runs, slower, bench.ERRORS)[0]
     assert first["ratio"] == pytest.approx(3)
 
 
@@ -71,8 +72,8 @@ def test_openfoam_may_be_missing(monkeypatch):
 
     monkeypatch.setattr(bench, "environment", missing)
     said = []
-    rows = bench.codes_compared(bench.SHORT, 348.0, said.append)
-    assert len(rows) == 3
+    rows = bench.codes_compared(bench.SHORT, said.append)
+    assert len(rows) == 1 + 2 * len(bench.SHORT.levels)  # the stand-in gives two runs for each
     assert all(row["ratio"] is None for row in rows)
     assert "no OpenFOAM" in said[-1]
 
@@ -100,3 +101,18 @@ def test_the_answers_folder_goes(tmp_path: Path, monkeypatch):
     with pytest.raises(TwinError):
         convergence.on_ranks("twin.verification.no_such_module", {}, 1, 60)
     assert not list(tmp_path.iterdir())
+
+
+def test_the_levels_of_a_case_are_gone_up(tiny, tmp_path: Path):
+    """From nothing: what a level took holds what those below took, and what is sampled is the flow."""
+    case, *_, point = tiny
+    levels = dict(case.levels)
+    levels = {"coarse": levels["coarse"], "medium": levels["coarse"].refined(1.2)}
+    across = np.array([[0.0, 0.0, 2.5], [0.3, 0.0, 2.5]])
+    coarse, medium = climbed(case.model_copy(update={"levels": levels}), point, list(levels), 1, tmp_path, across)
+    assert 0 < coarse.seconds_solve < coarse.seconds < medium.seconds_solve
+    assert 0 < coarse.cpu_seconds < medium.cpu_seconds
+    assert coarse.cells < medium.cells
+    assert coarse.flow.outlet_velocity[:, 2] == pytest.approx(medium.flow.outlet_velocity[:, 2], abs=0.1)
+    assert 0.5 < medium.flow.outlet_velocity[1, 2] < medium.flow.outlet_velocity[0, 2] < 2.2
+    assert coarse.flow.pressure_drop == pytest.approx(medium.flow.pressure_drop, rel=0.2)

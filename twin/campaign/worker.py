@@ -122,7 +122,15 @@ class Worker:
         if self.comm.rank == 0:
             (self.results.point(point.name) / "record.json").unlink(missing_ok=True)
         self._write_fields(point, flow)
-        return {"status": flow.status, "reason": "", "flow": {"iterations": flow.iterations, "residual": flow.residual}}
+        return {
+            "status": flow.status,
+            "reason": "",
+            "flow": {
+                "pressure_drop_rhou2": flow.pressure_drop,
+                "iterations": flow.iterations,
+                "residual": flow.residual,
+            },
+        }
 
     def _numbers(self, point: OperatingPoint) -> dict[str, Any]:
         clock = [time.perf_counter()]

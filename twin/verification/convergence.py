@@ -104,10 +104,23 @@ def sufficient(runs: Sequence[MeshRun], limit: float, error: float = ERROR) -> M
 
 
 def run_levels(
-    reynolds: float, precursor_share: float, levels: Sequence[Level], ranks: int = 2, patience_s: float = 3600.0
+    reynolds: float,
+    precursor_share: float,
+    levels: Sequence[Level],
+    ranks: int = 2,
+    patience_s: float = 3600.0,
+    enough: float | None = None,
 ) -> Study:
-    """Solves on each level, from `START` on, in a program of its own on so many ranks."""
-    job = {"reynolds": reynolds, "share": precursor_share, "levels": [level.model_dump() for level in levels]}
+    """Solves on each level, from `START` on, in a program of its own on so many ranks.
+
+    `enough` is the residual at which a flow is good; None for the solver's own.
+    """
+    job = {
+        "reynolds": reynolds,
+        "share": precursor_share,
+        "enough": enough,
+        "levels": [level.model_dump() for level in levels],
+    }
     answer = on_ranks("twin.verification.convergence", job, ranks, patience_s)
     runs = [MeshRun(**{**run, "level": Level(**run["level"])}) for run in answer["runs"]]
     return Study(
@@ -157,7 +170,7 @@ def main(file: Path) -> None:
         start = None
         for number, level in enumerate([START, *(Level(**level) for level in job["levels"])]):
             collect_in_step()
-            solver, run = _solved(comm, level, job["reynolds"], job["share"], folder / str(number), start)
+            solver, run = _solved(comm, level, job, folder / str(number), start)
             start = solver
             runs.append(run)
             if comm.rank == 0:
@@ -168,16 +181,18 @@ def main(file: Path) -> None:
         Path(job["answer"]).write_text(json.dumps(answer), encoding="utf-8")
 
 
-def _solved(comm: Any, level: Level, reynolds: float, share: float, folder: Path, start: Any) -> tuple[Any, MeshRun]:
+def _solved(comm: Any, level: Level, job: dict[str, Any], folder: Path, start: Any) -> tuple[Any, MeshRun]:
     """The flow on a level, from that of another solver, or from rest by way of `STEPS`."""
     from twin.fem.domain import read_domain
     from twin.flow import SteadySolver
     from twin.flow.probes import Probes
+    from twin.flow.steady import TOLERANCE
     from twin.junction import find_connector
     from twin.meshing.build import mesh_connector
     from twin.verification.flow import streams
     from twin.verification.openfoam import sample_points
 
+    reynolds, enough = job["reynolds"], job["enough"] or TOLERANCE
     comm.barrier()
     began = time.perf_counter()
     if comm.rank == 0:
@@ -187,16 +202,16 @@ def _solved(comm: Any, level: Level, reynolds: float, share: float, folder: Path
     comm.barrier()
     meshed, processor = time.perf_counter(), time.process_time()
     solver = SteadySolver(domain)
-    flows = streams(domain, share)
+    flows = streams(domain, job["share"])
     if start is None:
         steps = 0
         for step in STEPS:
             if step < reynolds:
-                steps += solver.solve(step, flows).iterations
+                steps += solver.solve(step, flows, enough).iterations
     else:
         steps = 0
         solver.start_from(start.state.sub(0).collapse(), start.state.sub(1).collapse(), reynolds)
-    solution = solver.solve(reynolds, flows)
+    solution = solver.solve(reynolds, flows, enough)
     velocity = Probes(domain, sample_points()).sample(solution.velocity)
     comm.barrier()
     seconds = time.perf_counter() - meshed
