@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse
-from scipy.sparse.linalg import cg
 from scipy.spatial import cKDTree
 
-from twin.errors import BadInput, NotConverged
+from twin.errors import BadInput
+from twin.fem.linear import solve_balance
 
 # Node order of a quadratic tetrahedron: its vertices, then the middles of these edges (that of VTK).
 EDGES = ((0, 1), (1, 2), (0, 2), (0, 3), (1, 3), (2, 3))
@@ -213,21 +213,24 @@ def split(
         taken as its reference cell cut in eight: values at the middles of the children's edges are those of the
         quadratic field there, so a wall at which all nodes rest stays at rest.
     """
-    children = np.empty((len(cells), 8, 4), np.int64)  # local nodes
-    children[:, :4] = _CORNERS
     lengths = np.stack([np.linalg.norm(points[cells[:, a]] - points[cells[:, b]], axis=1) for a, b in _DIAGONALS])
     shortest = np.argmin(lengths, axis=0)
+    here = np.empty((len(cells), 32), cells.dtype)
+    nodal = [np.empty((len(cells), 80, 3)) for _ in velocity]
     for choice, ((a, b), ring) in enumerate(zip(_DIAGONALS, _RINGS, strict=True)):
+        chosen = shortest == choice
         around = [(a, b, ring[k], ring[(k + 1) % 4]) for k in range(4)]
-        children[shortest == choice, 4:] = around
-    here = np.take_along_axis(cells[:, None, :], children.reshape(len(cells), 1, 32), axis=2).reshape(-1, 4)
-    inside = _REFERENCE_NODES[children]  # (cells, 8, 4, 3)
-    first, second = (inside[:, :, [e[k] for e in EDGES]] for k in (0, 1))
-    places = np.concatenate([inside, (first + second) / 2], axis=2)  # (cells, 8, 10, 3)
-    shapes = _monomials(places) @ _NODES_TO_MONOMIALS
-    nodal = [np.einsum("ckpn,cnd->ckpd", shapes, field[cells]).reshape(-1, 10, 3) for field in velocity]
+        children = np.array([*_CORNERS, *around])  # local nodes
+        here[chosen] = cells[chosen][:, children.ravel()]
+        inside = _REFERENCE_NODES[children]  # (8, 4, 3)
+        first, second = (inside[:, [e[k] for e in EDGES]] for k in (0, 1))
+        places = np.concatenate([inside, (first + second) / 2], axis=1).reshape(80, 3)
+        shapes = _monomials(places) @ _NODES_TO_MONOMIALS
+        for fine, field in zip(nodal, velocity, strict=True):
+            fine[chosen] = shapes @ field[cells[chosen]]
     quarters = np.array([(0, 3, 5), (3, 1, 4), (5, 4, 2), (3, 4, 5)])
-    return here, nodal, {name: faces[:, quarters].reshape(-1, 3) for name, faces in boundaries.items()}
+    faces = {name: of[:, quarters].reshape(-1, 3) for name, of in boundaries.items()}
+    return here.reshape(-1, 4), [fine.reshape(-1, 10, 3) for fine in nodal], faces
 
 
 def sampled(points: np.ndarray, cells: np.ndarray, velocity: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
@@ -311,12 +314,8 @@ def _balance(
          (np.concatenate([np.arange(count), rows[inner]]), np.concatenate([np.arange(count), other[inner]]))),
         shape=(count, count),
     )  # fmt: skip
-    diagonal = laplacian.diagonal()
-    precondition = scipy.sparse.diags(1 / diagonal)
-    target = _CLOSED * float(np.abs(net).sum() + 1e-30)
-    potential, left = cg(laplacian, -net, rtol=0.0, atol=target, maxiter=20_000, M=precondition)
-    if left:
-        raise NotConverged("the correction of the velocity's divergence did not converge", "mesh the geometry anew")
+    enough = _CLOSED * float(np.abs(net).sum() + 1e-30)
+    potential = solve_balance(laplacian, -net, enough, "the correction of the velocity's divergence")
     behind = np.where(inner, potential[other], 0.0)
     return np.where(inner | out, weight * (potential[:, None] - behind), 0.0)
 
@@ -357,8 +356,7 @@ def _beyond(cells: np.ndarray, boundaries: Mapping[str, np.ndarray]) -> np.ndarr
     count = len(cells)
     faces = np.concatenate([cells[:, FACES[face]] for face in range(4)])
     names = np.concatenate([np.sort(boundaries[name], axis=1) for name in boundaries] or [np.empty((0, 3), np.int64)])
-    _, key = np.unique(np.concatenate([faces, names]), axis=0, return_inverse=True)
-    key = np.asarray(key).ravel()
+    key = _numbered(np.concatenate([faces, names]))
     owner, local = np.tile(np.arange(count), 4), np.repeat(np.arange(4), count)
     order = np.argsort(key[: 4 * count], kind="stable")
     ordered = key[: 4 * count][order]
@@ -380,6 +378,16 @@ def _beyond(cells: np.ndarray, boundaries: Mapping[str, np.ndarray]) -> np.ndarr
             raise BadInput(f'"{name}" has faces that are not at the edge of the walkers\' mesh', "mesh it anew")
         beyond[owner[own], local[own]] = -2 - number
     return beyond
+
+
+def _numbered(rows: np.ndarray) -> np.ndarray:
+    """Numbers (n,) that are equal where rows (n, 3) of whole numbers are; in a third of the time of NumPy's unique."""
+    pairs = rows[:, 0] * (rows[:, 1].max(initial=0) + 1) + rows[:, 1]
+    order = np.lexsort((rows[:, 2], pairs))
+    pairs, thirds = pairs[order], rows[order, 2]
+    numbers = np.empty(len(rows), np.int64)
+    numbers[order] = np.cumsum(np.append(False, (pairs[1:] != pairs[:-1]) | (thirds[1:] != thirds[:-1])))
+    return numbers
 
 
 def _divergences(nodal: np.ndarray, gradients: np.ndarray) -> np.ndarray:
