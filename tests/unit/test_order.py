@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from twin.campaign.order import NEAR, distance, leaders, nearest_chain
+from twin.campaign.order import NEAR, distance, leaders, nearest_first
 from twin.case import Case, load
 from twin.junction import groups
 from twin.operating import OperatingPoint
@@ -21,11 +21,18 @@ def names(points: list[OperatingPoint]) -> list[str]:
     return [point.name for point in points]
 
 
-def test_each_is_nearest_to_the_one_before_it(case: Case) -> None:
+def test_each_is_nearest_to_one_before_it(case: Case) -> None:
     climbing = [f"a{flow}-p0060" for flow in (1000, 2000, 3000, 4000, 5000)]
     falling = [f"a5000-p00{flow}" for flow in (50, 40, 30, 20, 10)]
-    assert names(nearest_chain(case, list(case.points)[::-1])) == climbing + falling
-    assert nearest_chain(case, []) == []
+    assert names(nearest_first(case, list(case.points)[::-1], [])) == climbing + falling
+    assert nearest_first(case, [], []) == []
+
+
+def test_it_begins_beside_what_is_solved(case: Case) -> None:
+    """After an interruption the way goes on from where it was, not from the lowest Reynolds number."""
+    left, solved = ([OperatingPoint.from_ml_h(5000, flow) for flow in each] for each in ((10, 20, 30), (40, 50)))
+    assert names(nearest_first(case, left, solved)) == ["a5000-p0030", "a5000-p0020", "a5000-p0010"]
+    assert leaders(case, left, solved) == []
 
 
 def test_neighbours_need_no_coarser_mesh(case: Case) -> None:
@@ -34,7 +41,7 @@ def test_neighbours_need_no_coarser_mesh(case: Case) -> None:
     assert names(leaders(case, points, [])) == [f"a{flow}-p0060" for flow in (1000, 2000, 3000, 4000, 5000)]
     highest = OperatingPoint.from_ml_h(5000, 60)
     left = [point for point in points if point != highest]
-    assert names(leaders(case, left, [highest])) == [f"a{flow}-p0060" for flow in (1000, 2000, 3000, 4000)]
+    assert names(leaders(case, left, [highest])) == [f"a{flow}-p0060" for flow in (4000, 3000, 2000, 1000)]
     assert leaders(case, [], [highest]) == []
 
 

@@ -21,25 +21,29 @@ def distance(here: Groups, there: Groups) -> float:
     return abs(math.log(there.reynolds / here.reynolds)) + 5 * share
 
 
-def nearest_chain(case: Case, points: list[OperatingPoint]) -> list[OperatingPoint]:
-    """The points in the order in which each is the nearest to the one before it, from the lowest Reynolds number up."""
+def nearest_first(case: Case, points: list[OperatingPoint], solved: list[OperatingPoint]) -> list[OperatingPoint]:
+    """The points in the order in which each is the nearest to one before it, or to one that is solved.
+
+    Where nothing is solved, from the lowest Reynolds number up.
+    """
     left = sorted(points, key=lambda point: groups(case, point).reynolds)
-    chain = [left.pop(0)] if left else []
+    there = [groups(case, point) for point in solved]
+    found = []
     while left:
-        here = groups(case, chain[-1])
-        away = [distance(here, groups(case, point)) for point in left]
-        chain.append(left.pop(away.index(min(away))))
-    return chain
+        away = [min((distance(groups(case, point), other) for other in there), default=0.0) for point in left]
+        found.append(left.pop(away.index(min(away))))
+        there.append(groups(case, found[-1]))
+    return found
 
 
 def leaders(case: Case, points: list[OperatingPoint], solved: list[OperatingPoint]) -> list[OperatingPoint]:
-    """Those of the points, in the order of their chain, that are `NEAR` neither the one before nor any that is solved.
+    """Those of the points that are `NEAR` none before them in that order, nor any that is solved.
 
     The others start from a neighbour, and need nothing on coarser meshes.
     """
     there = [groups(case, point) for point in solved]
     found = []
-    for point in nearest_chain(case, points):
+    for point in nearest_first(case, points, solved):
         here = groups(case, point)
         if all(distance(here, other) > NEAR for other in there):
             found.append(point)

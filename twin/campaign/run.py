@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from twin.campaign.order import nearest_chain
-from twin.campaign.table import is_solved
+from twin.campaign.order import nearest_first
+from twin.campaign.table import is_solved, solved_flows
 from twin.case import Case, Results
 from twin.errors import BadInput, TwinError
 from twin.files import folder, write_json
@@ -70,7 +70,7 @@ def run_points(
             open_points.append(point)
     if not open_points:
         return
-    open_points = nearest_chain(case, open_points)
+    open_points = nearest_first(case, open_points, solved_flows(results))
     write_json(results.folder / "case.json", case.model_dump(mode="json", exclude={"folder"}))
     start_workers(
         "twin.campaign.worker",

@@ -186,10 +186,9 @@ def run(job: dict[str, Any], comm: MPI.Comm) -> None:
     """The points of a job on every rank of `comm`."""
     case = load(job["case"])
     worker = Worker(case, job["level"], Results(Path(job["results"])), job["mesh_hash"], comm)
-    for number, flows in enumerate(job["points"]):
+    for flows in job["points"]:
         point = OperatingPoint(*flows)
-        if not (worker.start_near(point, NEAR) or worker.start_from_coarser(point)) and number == 0:
-            worker.start_near(point)
+        _ = worker.start_near(point, NEAR) or worker.start_from_coarser(point) or worker.start_near(point)
         worker.solve(point, job["walk"])
 
 
