@@ -48,6 +48,10 @@ points = 6
 """
 
 
+OPENINGS = '[boundaries.inlets.in]\nflow = "10 mm^2/s"\n[boundaries.outlets.right]\n[boundaries.outlets.down]\n'
+CLOSED = (OPENINGS, "")
+
+
 def run(capsys, *words):
     code = main([str(word) for word in words])
     out, errors = capsys.readouterr()
@@ -184,7 +188,9 @@ def test_what_the_mesh_contradicts_is_refused(folder, capsys, changes, message):
         ([('"10 mm^2/s"', '"10 mm^2/s"\nformula = "__import__(1)"')], "known are"),
         ([('"10 mm^2/s"', '"10 mm^2/s"\nscale = false')], "scale = false is for a profile file"),
         ([('"10 mm^2/s"', '"10 mm^2/s"\nhistory = "pulse.csv"')], "is for an unsteady run"),
-        ([("[boundaries.outlets.right]\n[boundaries.outlets.down]\n", "")], "boundaries.outlets: is missing"),
+        ([("[boundaries.outlets.right]\n[boundaries.outlets.down]\n", "")], "what enters must leave: name an outlet"),
+        ([CLOSED, ('"5 mm/s"', '"0 mm/s"')], "nothing moves the fluid"),
+        ([CLOSED, ('reference_length = "1 mm"\n', "")], "give flow.reference_length"),
         ([('viscosity = "1 mPa*s"', 'viscosity = "-1 mPa*s"')], "must be positive"),
         ([('viscosity = "1 mPa*s"', 'liquid = "water"')], "either a liquid or numbers"),
         ([('forces = ["lid"]', 'forces = ["in"]')], 'names "in", which is not a wall'),
@@ -246,7 +252,7 @@ def test_a_failure_tells_the_last_residuals(folder, capsys, monkeypatch, tmp_pat
     assert "remedy: use a finer level" in errors and "Newton 1," not in errors
 
 
-@pytest.mark.parametrize("name", ["cylinder2d", "three-streams"])
+@pytest.mark.parametrize("name", ["cavity2d", "cylinder2d", "three-streams"])
 def test_the_example_cases_are_sound(name):
     case = load_any(CASES / name)
     assert isinstance(case, FlowCase) and case.resolved()["fluid"]
@@ -269,3 +275,28 @@ def test_the_cylinder_of_schaefer_and_turek(tmp_path, capsys):
     assert drag == pytest.approx(5.57953523384, rel=1e-3)
     assert lift == pytest.approx(0.010618948146, abs=3e-3)
     assert data["pressure_differences_pa"]["cylinder"] == pytest.approx(0.11752016697, rel=1e-2)
+
+
+@pytest.mark.field
+def test_the_cavity_of_botella_and_peyret(tmp_path, capsys):
+    """The extremes at Re 1000 on the coarsest mesh, on two ranks and on one, and its tables."""
+    import runpy
+
+    where = tmp_path / "case"
+    shutil.copytree(CASES / "cavity2d", where, ignore=shutil.ignore_patterns("results", "*.msh"))
+    script = runpy.run_path(str(where / "make_mesh.py"))
+    script["CELLS"].pop("fine"), script["CELLS"].pop("medium")
+    script["main"](where)
+    found = []
+    for ranks in ("2", "1"):
+        words = ("--level", "coarse", "--ranks", ranks, "--output", tmp_path / ranks)
+        code, out, errors = run(capsys, "solve", where, *words, "--json")
+        assert code == 0, errors
+        found.append(json.loads(out)["probes"])
+    on_two, on_one = found
+    for name, axis, reference in (("lowest", 0, -0.3885698), ("highest", 1, 0.3769447), ("steepest", 1, -0.5270771)):
+        assert on_two[name]["velocity_m_s"][axis] == pytest.approx(reference, rel=1e-2)
+        assert on_two[name]["velocity_m_s"] == pytest.approx(on_one[name]["velocity_m_s"], rel=1e-7)
+        assert on_two[name]["pressure_pa"] == pytest.approx(on_one[name]["pressure_pa"], rel=1e-7)
+    code, out, _ = run(capsys, "solve", where, *words)
+    assert code == 0 and "zero mean over the domain" in out and "flow in" not in out

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import basix.ufl
 import numpy as np
@@ -19,6 +20,9 @@ from twin.errors import BadInput
 from twin.fem.domain import Domain
 from twin.flow.boundaries import Boundaries, Profile
 from twin.flow.inlets import history, hydraulic_diameter, profile_flow, table_profile
+
+ALONG = 1e-6  # of its speed: what a wall that slides along itself may have across, on average
+LEAK = 1e-10  # of a closed surface at the speed of its fastest wall: what may flow out through it
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,8 @@ class FlowProblem:
             tuple(case.boundaries.mirrors),
         )
         self.shapes.check(domain)
+        if case.boundaries.closed:
+            self._check_closed()
         widths = {name: unit_m * hydraulic_diameter(domain, self.shapes, name) for name in case.boundaries.outlets}
         self.outlet_diameters_m = {name: width if np.isfinite(width) else None for name, width in widths.items()}
         bounded = [width for width in self.outlet_diameters_m.values() if width is not None]
@@ -95,7 +101,7 @@ class FlowProblem:
         area = self.length_m ** (domain.dim - 1)
         pressures = [outlet.pressure for outlet in case.boundaries.outlets.values()]
         #: The level of all pressures in Pa. The solvers see pressures above it: a march from rest starts from it.
-        self.base_pa = sum(pressures) / len(pressures)
+        self.base_pa = float(np.mean(pressures or [0.0]))
         self.areas = {name: domain.area(name) * area for name, _ in case.boundaries.roles}
         self.rates = {name: self._rate(name, area) for name in case.boundaries.inlets}
         self._dragged = {name: self._dragged_in(name) * area for name in case.boundaries.inlets}
@@ -204,19 +210,27 @@ class FlowProblem:
 
     def _dragged_in(self, name: str) -> float:
         """What enters an inlet because its rim moves with a wall, in m/s times areas in reference lengths."""
-        walls = {wall: one.velocity for wall, one in self.case.boundaries.walls.items()}
-        if not any(any(velocity or ()) for velocity in walls.values()):
+        if not self.case.boundaries.slides:
             return 0.0
+        return -self._through(self._at_walls(), name)
+
+    def _at_walls(self) -> fem.Function:
+        """The velocity of the walls in m/s, zero elsewhere. Where two meet, the last one wins."""
         domain = self.domain
         element = basix.ufl.element("Lagrange", domain.mesh.basix_cell(), 2, shape=(domain.dim,))
         rim = fem.Function(fem.functionspace(domain.mesh, element))
-        for wall, velocity in walls.items():
-            dofs = domain.dofs(rim.function_space, wall)
-            rim.x.array.reshape(-1, domain.dim)[dofs] = velocity or [0.0] * domain.dim
-        return -domain.integral(ufl.dot(rim, ufl.FacetNormal(domain.mesh)) * domain.ds(name))
+        for name, wall in self.case.boundaries.walls.items():
+            dofs = domain.dofs(rim.function_space, name)
+            rim.x.array.reshape(-1, domain.dim)[dofs] = wall.velocity or [0.0] * domain.dim
+        return rim
+
+    def _through(self, velocity: Any, *names: str) -> float:
+        """The flow of a velocity out through boundaries, in m/s times areas in the mesh's present unit."""
+        return self.domain.integral(ufl.dot(velocity, ufl.FacetNormal(self.domain.mesh)) * self.domain.ds(*names))
 
     def _outlet_velocity(self) -> float:
-        return abs(sum(self.rates.values())) / sum(self.areas[name] for name in self.case.boundaries.outlets)
+        area = sum(self.areas[name] for name in self.case.boundaries.outlets)
+        return abs(sum(self.rates.values())) / area if area else 0.0
 
     def _wall_velocity(self) -> float:
         speeds = (np.linalg.norm(wall.velocity or [0.0]) for wall in self.case.boundaries.walls.values())
@@ -248,6 +262,27 @@ class FlowProblem:
             raise BadInput(
                 f"{bare} facets of the mesh's surface belong to no named boundary",
                 "put every surface (in 2-D: curve) into a physical group with a name",
+            )
+
+    def _check_closed(self) -> None:
+        """Raises `BadInput` unless walls slide along themselves, and as much leaves at their rims as enters."""
+        domain, n = self.domain, ufl.FacetNormal(self.domain.mesh)
+        for name, wall in self.case.boundaries.walls.items():
+            if wall.velocity is not None and any(wall.velocity):
+                speed = float(np.linalg.norm(wall.velocity))
+                across = domain.integral(abs(ufl.dot(ufl.as_vector(wall.velocity), n)) * domain.ds(name))
+                if across > ALONG * speed * domain.area(name):
+                    raise BadInput(
+                        f'the wall "{name}" does not slide along itself, and the flow is closed',
+                        "give it a velocity along the wall, or name an inlet and an outlet",
+                    )
+        names = [name for name, _ in self.case.boundaries.roles]
+        area = sum(domain.area(name) for name in names)
+        if abs(self._through(self._at_walls(), *names)) > LEAK * self._wall_velocity() * area:
+            raise BadInput(
+                "more flows out than in where sliding walls meet others, and the flow is closed",
+                "name the sliding walls first: where two walls meet, the last one wins, and a resting one is tight;"
+                " between two sliding ones that meet at an angle leave a strip at rest",
             )
 
     def _check_dimension(self) -> None:

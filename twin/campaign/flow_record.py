@@ -73,6 +73,7 @@ class Sample:
         boundaries = self._boundaries()
         inflow = -sum(one["flow"] for one in boundaries.values() if one["flow"] < 0)
         net = sum(one["flow"] for one in boundaries.values())
+        through = self._scales.flow if self._problem.case.boundaries.closed else inflow
         probes = self._probes()
         lines = {
             name: {
@@ -84,7 +85,7 @@ class Sample:
         }
         return {
             "boundaries": boundaries,
-            "balance": {"inflow": inflow, "net": net, "relative": net / inflow if inflow else 0.0},
+            "balance": {"inflow": inflow, "net": net, "relative": net / through if through else 0.0},
             "forces": self._forces(),
             "probes": probes,
             "pressure_differences_pa": self._differences(probes),

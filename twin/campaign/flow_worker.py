@@ -100,6 +100,7 @@ class FlowWorker:
                 "velocity_m_s": scales.velocity_m_s,
                 "depth_m": scales.depth_m,
                 "pressure_pa": self.problem.base_pa,
+                "pressure_level": "zero mean" if self.case.boundaries.closed else "outlets",
                 "outlet_hydraulic_diameter_m": self.problem.outlet_diameters_m,
             },
             "mesh": {

@@ -179,12 +179,25 @@ class Mirror(Table):
 
 
 class FlowBoundaries(Table):
-    """What each named boundary of the mesh is. Cut planes inside the fluid are not mentioned."""
+    """What each named boundary of the mesh is. Cut planes inside the fluid are not mentioned.
+
+    Without inlets and outlets the flow is closed, and a sliding wall moves it. Where two walls meet, the last one wins.
+    """
 
     inlets: dict[str, Inlet] = Field(default_factory=dict)
-    outlets: dict[str, Outlet] = Field(min_length=1)
+    outlets: dict[str, Outlet] = Field(default_factory=dict)
     walls: Annotated[dict[str, Wall], BeforeValidator(_listed)] = Field(default_factory=dict)
     mirrors: Annotated[dict[str, Mirror], BeforeValidator(_listed)] = Field(default_factory=dict)
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing enters or leaves."""
+        return not self.inlets and not self.outlets
+
+    @property
+    def slides(self) -> bool:
+        """Whether a wall moves."""
+        return any(any(wall.velocity or ()) for wall in self.walls.values())
 
     @property
     def roles(self) -> list[tuple[str, str]]:
@@ -200,10 +213,11 @@ class FlowBoundaries(Table):
             roles.setdefault(name, []).append(role)
         if twice := [f"{name} is {' and '.join(each)}" for name, each in roles.items() if len(each) > 1]:
             raise ValueError(f"{'; '.join(twice)}: a boundary has one role")
-        moving = any(any(wall.velocity or ()) for wall in self.walls.values())
+        if self.inlets and not self.outlets:
+            raise ValueError("what enters must leave: name an outlet; without inlets and outlets the flow is closed")
         rates = [inlet.flow.value if inlet.flow else inlet.mean_velocity for inlet in self.inlets.values()]
         pressures = {outlet.pressure for outlet in self.outlets.values()}
-        if not moving and not any(rate != 0 for rate in rates) and len(pressures) < 2:
+        if not self.slides and not any(rate != 0 for rate in rates) and len(pressures) < 2:
             raise ValueError("nothing moves the fluid: give an inlet, a moving wall, or outlets of different pressures")
         if not self.walls and any(inlet.profile == "developed" and not inlet.formula for inlet in self.inlets.values()):
             raise ValueError('without a wall no profile develops: give the inlets profile = "plug"')
@@ -214,7 +228,9 @@ class FlowReference(Table):
     """What the reported Reynolds number and coefficients refer to."""
 
     reference_length: Length | None = Field(None, description="default: the outlets' hydraulic diameter")
-    reference_velocity: Speed | None = Field(None, description="default: the mean velocity of the outlets")
+    reference_velocity: Speed | None = Field(
+        None, description="default: the mean velocity of the outlets, or that of the fastest wall"
+    )
     reference_depth: Length | None = Field(None, description="in 3-D: coefficients are 2F/(ρ U² length depth)")
 
 
@@ -300,8 +316,10 @@ class FlowCase(Table):
             if name not in self.boundaries.walls:
                 known = ", ".join(self.boundaries.walls) or "none"
                 mistakes.append(f'output.forces names "{name}", which is not a wall; walls are {known}')
-        if not self.boundaries.inlets and self.flow.reference_velocity is None:
+        if not self.boundaries.inlets and not self.boundaries.slides and self.flow.reference_velocity is None:
             mistakes.append("without an inlet the flow has no scale of its own: give flow.reference_velocity")
+        if self.boundaries.closed and self.flow.reference_length is None:
+            mistakes.append("a closed flow has no outlet whose diameter it refers to: give flow.reference_length")
         mistakes += self._mistakes_in_files()
         if mistakes:
             raise ValueError("; ".join(mistakes))
@@ -356,4 +374,6 @@ class FlowCase(Table):
         data = self.model_dump(mode="json", exclude=_WORDS)
         files = [name for inlet in self.boundaries.inlets.values() for name in (inlet.profile, inlet.history) if name]
         data["files"] = {name: (self.folder / name).read_text() for name in files if name.endswith(".csv")}
+        if self.boundaries.slides:
+            data["walls_in_order"] = list(self.boundaries.walls)  # which decides where a sliding and a resting one meet
         return data

@@ -164,8 +164,17 @@ def _show(case: FlowCase, record: Record, refinement: Record, reporter: Reporter
                 if "residual" in record
                 else []
             ),
-            [f"flow in, {record['units']['flow']}", balance["inflow"]],
-            ["net flow out / flow in", f"{balance['relative']:.1e}"],
+            *(
+                [
+                    ["net flow out / reference flow", f"{balance['relative']:.1e}"],
+                    ["pressure level", "zero mean over the domain"],
+                ]
+                if case.boundaries.closed
+                else [
+                    [f"flow in, {record['units']['flow']}", balance["inflow"]],
+                    ["net flow out / flow in", f"{balance['relative']:.1e}"],
+                ]
+            ),
         ],
     )
     for warning in _warnings(record):

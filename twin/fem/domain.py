@@ -85,6 +85,11 @@ class Domain:
         x, ds = ufl.SpatialCoordinate(self.mesh), self.ds(name)
         return np.array([self.integral(x[i] * ds) for i in range(self.dim)]) / self.area(name)
 
+    def mean(self, field: fem.Function) -> float:
+        """The mean of a scalar field over the domain."""
+        dx = self.dx()
+        return self.integral(field * dx) / self.integral(fem.Constant(self.mesh, 1.0) * dx)
+
     def integral(self, form: ufl.Form) -> float:
         """A scalar form, assembled over all ranks."""
         local = fem.assemble_scalar(compiled(form))

@@ -35,8 +35,17 @@ class Boundaries:
         inlets: dict[str, Profile] = {name: "developed" for name in domain.tags if name not in inside}
         return cls(inlets, mirrors=("symmetry",) if "symmetry" in domain.tags else ())
 
+    @property
+    def closed(self) -> bool:
+        """Whether no outlet gives the pressure its level. Its mean over the domain is zero then."""
+        return not self.outlets
+
     def check(self, domain: Domain) -> None:
-        """Raises `BadInput` for a name that the mesh lacks."""
+        """Raises `BadInput` for a name that the mesh lacks, and for inlets whose fluid has no way out."""
+        if self.closed and self.inlets:
+            raise BadInput(
+                f"the flow enters through {', '.join(self.inlets)}, and there is no outlet", "make one an outlet"
+            )
         for name in (*self.inlets, *self.outlets, *self.walls, *self.mirrors):
             domain.tag(name)
 

@@ -32,6 +32,7 @@ PATIENCE = 4  # steps of Newton's without a residual below all before; more of t
 EASY = 100.0  # Reynolds number that Newton reaches from rest
 LEAST_ITERATIVE = 120_000  # unknowns: below, the factors of the whole take a second or two
 MOST_DIRECT = 500_000  # unknowns: the factors of 412,000 took 12.6 GB
+MOST_CLOSED = {2: 3_000_000, 3: MOST_DIRECT}  # unknowns, by the dimension: in 2-D, the factors of 362,000 took 1 GB
 MOST_MARCH = 100
 FIRST_STEP, LAST_STEP, LEAST_STEP = 0.1, 50.0, 0.02  # of pseudo-time, bores/U
 MOST_RISE = 10.0  # of the residual in one step of it; a step with more is taken back
@@ -65,7 +66,8 @@ class SteadySolver:
     Lengths are in bores, velocities in U, pressures in ρU². Without `boundaries` they are those of a connector. `fluid`
     makes a fluid of another kind from the viscosity 1/Re; what else it depends on may change from call to call.
     `linear` says how Newton's systems are solved: without it, direct below `LEAST_ITERATIVE` unknowns, iterative above,
-    and direct again, up to `MOST_DIRECT`, from where that stalls.
+    and direct again, up to `MOST_DIRECT`, from where that stalls. A closed domain knows the direct way only, and its
+    pressure has mean zero.
     """
 
     def __init__(
@@ -88,9 +90,15 @@ class SteadySolver:
         self._pressures, self._pressure_map = _compat.collapsed(self.space.sub(1))
         self._quadratic_pressures = fem.functionspace(domain.mesh, basix.ufl.element("Lagrange", cell, 2))
         unknowns = self.space.dofmap.index_map.size_global * self.space.dofmap.index_map_bs
-        may_iterate = unknowns > LEAST_ITERATIVE and bool(self.boundaries.outlets)
+        may_iterate = unknowns > LEAST_ITERATIVE and not self.boundaries.closed
         self.linear = linear or ("iterative" if may_iterate else "direct")
         self._may_factor = linear is None and unknowns <= MOST_DIRECT
+        if linear is None and self.boundaries.closed and unknowns > MOST_CLOSED[domain.dim]:
+            raise BadInput(
+                f"{unknowns} unknowns are too many for the factors of a closed domain, which may have "
+                f"{MOST_CLOSED[domain.dim]}",
+                "use a coarser mesh or a mirror plane, or march in time from rest with a table [time]",
+            )
         self.state = fem.Function(self.space)
         self._before = fem.Function(self.velocities)
         self.viscosity = fem.Constant(domain.mesh, 1.0)
@@ -130,6 +138,8 @@ class SteadySolver:
             status, residual = self._found(reynolds)
         self._reached = reynolds
         velocity, pressure = self.state.sub(0).collapse(), self.state.sub(1).collapse()
+        if self.boundaries.closed:
+            pressure.x.array[:] -= self.domain.mean(pressure)
         drops = {name: self._pressure_drop(pressure, name) for name in self.boundaries.inlets}
         return FlowSolution(velocity, pressure, reynolds, dict(flows), status, residual, self._iterations, drops)
 
@@ -185,7 +195,17 @@ class SteadySolver:
                 at_wall.x.array[component :: domain.dim] = value
             walls.append(fem.dirichletbc(at_wall, domain.dofs(spaces, name), whole))
         self.fixed = [*inlets, *walls]
-        return [*inlets, *mirrors, *walls]  # the walls last, so that at the rim of an inlet they win
+        level = [self._level()] if self.boundaries.closed else []
+        return [*inlets, *mirrors, *walls, *level]  # the walls after the inlets, so that at the rim of one they win
+
+    def _level(self) -> fem.DirichletBC:
+        """Pressure zero in one node, found by its place, so that all ranks that know it hold it."""
+        nodes = self._pressures.tabulate_dof_coordinates()[: self._pressures.dofmap.index_map.size_local]
+        here = next(points[0] for points in self.domain.comm.allgather(nodes[:1]) if len(points))
+        dofs = fem.locate_dofs_geometrical(
+            (self.space.sub(1), self._pressures), lambda x: np.all(np.abs(x.T - here) < 1e-12, axis=1)
+        )
+        return fem.dirichletbc(fem.Function(self._pressures), dofs, self.space.sub(1))
 
     def _set_inlets(self, flows: Mapping[str, float]) -> None:
         if missing := [name for name in self.boundaries.inlets if name not in flows]:

@@ -86,7 +86,8 @@ class TransientSolver:
     """Marches one domain in time. Lengths are in bores, velocities in U, pressures in ρU², times in bore/U.
 
     `prescribed` gives boundaries a velocity in space and time, `force` gives the fluid one of a unit mass. Without an
-    outlet, `prescribed` must close the domain, and the pressure has mean zero in its nodes.
+    outlet, walls and `prescribed` must close the domain, and the pressure keeps the mean over it that it starts with:
+    zero from rest.
     """
 
     def __init__(
@@ -103,8 +104,7 @@ class TransientSolver:
         self._prescribed = dict(prescribed or {})
         self._force = force
         self._watch = watch
-        if self.boundaries.outlets or not self._prescribed:
-            self.boundaries.check(domain)
+        self.boundaries.check(domain)
         cell, dim = domain.mesh.basix_cell(), domain.dim
         self.velocities = fem.functionspace(domain.mesh, basix.ufl.element("Lagrange", cell, 2, shape=(dim,)))
         self._scalars = fem.functionspace(domain.mesh, basix.ufl.element("Lagrange", cell, 2))
@@ -569,7 +569,7 @@ class _Projection:
         scaled.diagonalScale(L=root)
         schur = scaled.transposeMatMult(scaled)
         self._null = None
-        if not solver.boundaries.outlets:
+        if solver.boundaries.closed:
             self._null = PETSc.NullSpace().create(constant=True, comm=domain.comm)
             laplace.setNullSpace(self._null)
             schur.setNullSpace(self._null)
@@ -628,7 +628,14 @@ class _Projection:
         field.x.array[:] += self.update.x.array
         cleaned = self._clean()
         bulk = float(solver._viscosity.value) + self._grad_div
-        return self.increment.x.petsc_vec.array + bulk * divergence + cleaned / pace
+        gained = self.increment.x.petsc_vec.array + bulk * divergence + cleaned / pace
+        return gained if self._null is None else gained - self._mean(gained)
+
+    def _mean(self, values: np.ndarray) -> float:
+        """The mean over the domain of a pressure whose values this rank owns."""
+        sums = np.array([self._lumped @ values, self._lumped.sum()])
+        total, measure = self._solver.domain.comm.allreduce(sums, op=MPI.SUM)
+        return float(total / measure)
 
     def _divergence_of(self, field: fem.Function, into: PETSc.Vec) -> None:
         """−∫ q ∇·u for each q of P1."""

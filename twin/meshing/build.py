@@ -112,7 +112,7 @@ def _metric_of(fields: Path, level: Level, cells: int) -> Metric:
 
 def mesh_file(source: Path, where: Path, names: Sequence[str] | None = None) -> MeshFolder:
     """A mesh of the user's own, 3-D or 2-D; `names` are the boundaries that it must have, None for any."""
-    definition = {"mesh": _digest(source), "names": names}
+    definition = {"mesh": _digest(source), "names": names, "corners": "cut"}
     return _reuse_or_make(definition, where, lambda: read_mesh(source, names).to_gmsh(), {})
 
 

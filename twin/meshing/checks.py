@@ -44,6 +44,12 @@ def check_grid(grid: Grid, source: Path) -> None:
     _check_pieces(grid, sides, source)
 
 
+def outer_sides(grid: Grid) -> np.ndarray:
+    """How many sides of each cell are on the surface, (m,)."""
+    sides = _Sides.of(grid)
+    return (sides.count[sides.number] == 1).reshape(len(grid.cells), -1).sum(axis=1)
+
+
 @dataclass(frozen=True)
 class _Sides:
     """The sides of all cells, (cells × sides per cell): `number` of each among the distinct ones, whose `keys` are

@@ -9,9 +9,10 @@ import gmsh
 import numpy as np
 
 from twin.errors import BadInput
-from twin.meshing.checks import check_grid, check_names
+from twin.meshing.checks import check_grid, check_names, outer_sides
 from twin.meshing.grid import (
     EDGES,
+    FACETS,
     LINEAR,
     QUADRATIC,
     Grid,
@@ -45,6 +46,8 @@ def read_mesh(source: Path, names: Sequence[str] | None) -> Grid:
     if not second:
         grid = _raised(grid)
     check_grid(grid, source)
+    if dim == 3:
+        grid = _cut_corners(grid)
     return Grid(grid.points, oriented(grid.points, grid.cells), grid.facets)
 
 
@@ -108,3 +111,32 @@ def _raised(grid_of_first_order: Grid) -> Grid:
     raised = np.column_stack([cells, size + flat.reshape(len(cells), -1)])
     facets = {name: nodes(found) for name, found in grid_of_first_order.facets.items()}
     return Grid(np.vstack([points, middles]), raised, facets)
+
+
+def _cut_corners(grid: Grid) -> Grid:
+    """The mesh with each tetrahedron of three outer sides cut into four, by a node in its middle.
+
+    Where its sides are walls, these hold the velocity in all ten nodes, so nothing would determine the pressure at the
+    corner between them.
+    """
+    locked = outer_sides(grid) > 2
+    cut = grid.cells[locked]
+    corners = grid.points[cut[:, :4]]
+    middles = corners.mean(axis=1)
+    halfway = (corners + middles[:, None]) / 2
+    middle = len(grid.points) + np.arange(len(cut))
+    to_middle = len(grid.points) + len(cut) + np.arange(4 * len(cut)).reshape(-1, 4)
+    between = {frozenset(edge): cut[:, 4 + index] for index, edge in enumerate(EDGES[3].tolist())}
+    parts = [
+        np.column_stack(
+            [
+                *(cut[:, corner] for corner in (i, j, k)),
+                middle,
+                *(between[frozenset(edge)] for edge in ((i, j), (j, k), (k, i))),
+                *(to_middle[:, corner] for corner in (i, k, j)),
+            ]
+        )
+        for i, j, k in FACETS[3].tolist()
+    ]
+    points = np.vstack([grid.points, middles, halfway.reshape(-1, 3)])
+    return Grid(points, np.vstack([grid.cells[~locked], *parts]), grid.facets)
