@@ -6,7 +6,7 @@ from typing import Any
 
 import dolfinx
 import numpy as np
-from dolfinx import fem
+from dolfinx import common, fem
 from dolfinx import mesh as dmesh
 from dolfinx.fem import petsc
 from mpi4py import MPI
@@ -73,6 +73,14 @@ def zero_entries(vector: Any) -> None:
     """Sets a ghosted PETSc vector to zero, its ghosts included."""
     with vector.localForm() as local:
         local.set(0.0)
+
+
+def index_map(comm: MPI.Comm, owned: int, ghosts: np.ndarray, owners: np.ndarray) -> common.IndexMap:
+    """A rank's own numbers, and those of others that it sees: `ghosts` with the ranks that own them."""
+    try:
+        return common.IndexMap(comm, owned, ghosts, owners)
+    except TypeError:  # 0.11, and 0.10 perhaps, want a tag for the messages
+        return common.IndexMap(comm, owned, ghosts, owners, 1)
 
 
 def submesh(mesh: dmesh.Mesh, dim: int, entities: np.ndarray) -> dmesh.Mesh:

@@ -49,7 +49,9 @@ class Balance:
     def pressed(self, u: Any, p: Any, q: Any) -> Any:
         """What lets velocity and pressure be of the same degree (PSPG), and lightens grad-div, on linear elements."""
         fluid = self.fluid
-        acceleration = ufl.dot(ufl.grad(u), u) + (0 if self.change is None else self.change(u))
+        acceleration = ufl.dot(ufl.grad(u), u)
+        if self.change is not None:
+            acceleration += self.change(u)
         strong = fluid.density * acceleration + ufl.grad(p)
         if fluid.force is not None:
             strong -= fluid.force

@@ -2,7 +2,7 @@
 
 The preconditioner is two steps, one after the other (docs/decisions/009-iterative-flow.md): the same flow on linear
 elements, factored, for what is smooth; then, for what it leaves, symmetric Gauss–Seidel sweeps over the velocities at
-the nodes, with the pressure's share of the Schur complement that grad-div makes simple.
+the nodes (`gauss_seidel`), with the pressure's share of the Schur complement that grad-div makes simple.
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ from twin.fem.domain import Domain
 from twin.fem.forms import compiled
 from twin.flow.blocks import Balance, Blocks, Coarse
 from twin.flow.boundaries import Boundaries
+from twin.flow.gauss_seidel import GaussSeidel
 from twin.flow.momentum import GRAD_DIV, Fluid
 
 RESTART = 40  # each takes two vectors
 MOST_ITERATIONS = 240
-SWEEPS = 4  # of the smoother, each forwards and back
+SWEEPS = 6  # of the smoother, each forwards and back
 SAME = 0.02  # the state may move by this part of itself before the linear elements are factored again
 LOOSEST, TIGHTEST = 1e-2, 1e-8
 
@@ -105,6 +106,7 @@ class IterativeSolver:
         factor_entries, mumps = self._coarse.memory()
         return {
             "matrix": self._blocks.megabytes(),
+            "smoother": self._smoother.megabytes(),
             "Krylov vectors": 2 * RESTART * dofs * 8e-6,
             "factors": factor_entries * 8e-6,
             "MUMPS": float(mumps),
@@ -133,19 +135,14 @@ class _Smoother:
         self._pressure.setNormType(PETSc.KSP.NormType.NONE)
         self._pressure.setTolerances(max_it=5)
         self._pressure.getPC().setType("jacobi")
-        self._velocity = PETSc.KSP().create(comm)
-        self._velocity.setOperators(blocks.velocity)
-        self._velocity.setType("gmres")
-        self._velocity.setNormType(PETSc.KSP.NormType.NONE)
-        self._velocity.setGMRESRestart(SWEEPS)
-        self._velocity.setTolerances(max_it=SWEEPS)
-        self._velocity.getPC().setType("sor")
+        self._velocity = GaussSeidel(blocks.velocity, SWEEPS)
         self._gradient = blocks.gradient
 
     def update(self) -> None:
         self._mass.zeroEntries()
         petsc.assemble_matrix(self._mass, self._form)
         self._mass.assemble()
+        self._velocity.update()
 
     def solve(self, ru: PETSc.Vec, rp: PETSc.Vec, zu: PETSc.Vec, zp: PETSc.Vec, work: PETSc.Vec) -> None:
         self._pressure.solve(rp, zp)
@@ -154,8 +151,11 @@ class _Smoother:
         work.aypx(-1.0, ru)
         self._velocity.solve(work, zu)
 
+    def megabytes(self) -> float:
+        return self._velocity.megabytes()
+
     def destroy(self) -> None:
-        for thing in (self._velocity, self._pressure, self._mass):
+        for thing in (self._pressure, self._mass):
             thing.destroy()
 
 
