@@ -25,7 +25,7 @@ from twin.flow.gauss_seidel import GaussSeidel
 from twin.flow.momentum import GRAD_DIV, Fluid
 
 RESTART = 40  # each takes two vectors
-MOST_ITERATIONS = 240
+MOST_ITERATIONS = 120
 SWEEPS = 6  # of the smoother, each forwards and back
 SAME = 0.02  # the state may move by this part of itself before the linear elements are factored again
 LOOSEST, TIGHTEST = 1e-2, 1e-8
