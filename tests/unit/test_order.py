@@ -30,7 +30,8 @@ def test_each_is_nearest_to_one_before_it(case: Case) -> None:
 
 def test_it_begins_beside_what_is_solved(case: Case) -> None:
     """After an interruption the way goes on from where it was, not from the lowest Reynolds number."""
-    left, solved = ([OperatingPoint.from_ml_h(5000, flow) for flow in each] for each in ((10, 20, 30), (40, 50)))
+    left, there = ([OperatingPoint.from_ml_h(5000, flow) for flow in each] for each in ((10, 20, 30), (40, 50)))
+    solved = [groups(case, point) for point in there]
     assert names(nearest_first(case, left, solved)) == ["a5000-p0030", "a5000-p0020", "a5000-p0010"]
     assert leaders(case, left, solved) == []
 
@@ -40,9 +41,9 @@ def test_neighbours_need_no_coarser_mesh(case: Case) -> None:
     points = list(case.points)
     assert names(leaders(case, points, [])) == [f"a{flow}-p0060" for flow in (1000, 2000, 3000, 4000, 5000)]
     highest = OperatingPoint.from_ml_h(5000, 60)
-    left = [point for point in points if point != highest]
-    assert names(leaders(case, left, [highest])) == [f"a{flow}-p0060" for flow in (4000, 3000, 2000, 1000)]
-    assert leaders(case, [], [highest]) == []
+    left, solved = [point for point in points if point != highest], [groups(case, highest)]
+    assert names(leaders(case, left, solved)) == [f"a{flow}-p0060" for flow in (4000, 3000, 2000, 1000)]
+    assert leaders(case, [], solved) == []
 
 
 def test_a_change_of_share_is_a_distance(case: Case) -> None:

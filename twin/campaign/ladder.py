@@ -60,7 +60,7 @@ def climb(
     coarser = case.coarser(level)
     followed = follows.point if follows and follows.level == coarser else ""  # there already, solved for the mesh
     unsolved = [point for point in points if not is_solved(case, level, results, point, made.hash, walk)]
-    waiting = [point for point in leaders(case, unsolved, solved_flows(results)) if point.name != followed]
+    waiting = [point for point in leaders(case, unsolved, solved_flows(results).values()) if point.name != followed]
     if coarser is not None and waiting:
         flows_below(coarser, waiting)
     what = "flow and mixing" if walk else "flow"

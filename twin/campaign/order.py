@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 from twin.case import Case
 from twin.junction import Groups, groups
@@ -21,13 +22,13 @@ def distance(here: Groups, there: Groups) -> float:
     return abs(math.log(there.reynolds / here.reynolds)) + 5 * share
 
 
-def nearest_first(case: Case, points: list[OperatingPoint], solved: list[OperatingPoint]) -> list[OperatingPoint]:
-    """The points in the order in which each is the nearest to one before it, or to one that is solved.
+def nearest_first(case: Case, points: list[OperatingPoint], solved: Iterable[Groups]) -> list[OperatingPoint]:
+    """The points in the order in which each is the nearest to one before it, or to a flow that is solved.
 
     Where nothing is solved, from the lowest Reynolds number up.
     """
     left = sorted(points, key=lambda point: groups(case, point).reynolds)
-    there = [groups(case, point) for point in solved]
+    there = list(solved)
     found = []
     while left:
         away = [min((distance(groups(case, point), other) for other in there), default=0.0) for point in left]
@@ -36,14 +37,14 @@ def nearest_first(case: Case, points: list[OperatingPoint], solved: list[Operati
     return found
 
 
-def leaders(case: Case, points: list[OperatingPoint], solved: list[OperatingPoint]) -> list[OperatingPoint]:
+def leaders(case: Case, points: list[OperatingPoint], solved: Iterable[Groups]) -> list[OperatingPoint]:
     """Those of the points that are `NEAR` none before them in that order, nor any that is solved.
 
     The others start from a neighbour, and need nothing on coarser meshes.
     """
-    there = [groups(case, point) for point in solved]
+    there = list(solved)
     found = []
-    for point in nearest_first(case, points, solved):
+    for point in nearest_first(case, points, there):
         here = groups(case, point)
         if all(distance(here, other) > NEAR for other in there):
             found.append(point)

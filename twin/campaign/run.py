@@ -70,7 +70,7 @@ def run_points(
             open_points.append(point)
     if not open_points:
         return
-    open_points = nearest_first(case, open_points, solved_flows(results))
+    open_points = nearest_first(case, open_points, solved_flows(results).values())
     write_json(results.folder / "case.json", case.model_dump(mode="json", exclude={"folder"}))
     start_workers(
         "twin.campaign.worker",

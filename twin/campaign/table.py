@@ -6,6 +6,7 @@ from twin.campaign.record import SCHEMA, point_hash, point_of
 from twin.case import Case, Results
 from twin.errors import Missing
 from twin.files import read_json, write_json
+from twin.junction import Groups
 from twin.operating import OperatingPoint
 from twin.provenance import provenance
 
@@ -32,10 +33,13 @@ def is_solved(
     return results.flow(point.name) is not None
 
 
-def solved_flows(results: Results) -> list[OperatingPoint]:
-    """The points whose flow is solved on the mesh that is there now, with their numbers or without."""
+def solved_flows(results: Results) -> dict[str, Groups]:
+    """The flows that are solved on the mesh that is there now, with their numbers or without: the groups by the name.
+
+    They are those that were solved for, whatever the case may say by now.
+    """
     names = sorted(folder.name for folder in (results.folder / "points").glob("*"))
-    return [point_of(record) for name in names if (record := results.flow_record(name))]
+    return {name: Groups(**record["groups"]) for name in names if (record := results.flow_record(name))}
 
 
 def write_table(case: Case, level: str, results: Results, mesh_hash: str) -> int:

@@ -84,11 +84,11 @@ class Worker:
     def _nearest(self, point: OperatingPoint, within: float) -> tuple[Path, float] | None:
         """The fields of the nearest solved point, and its Reynolds number."""
         mine = groups(self.case, point)
-        found = [(distance(mine, groups(self.case, other)), other) for other in solved_flows(self.results)]
-        away, nearest = min(found, default=(np.inf, point))
-        if not away < within:
+        found = [(distance(mine, theirs), name, theirs) for name, theirs in solved_flows(self.results).items()]
+        if not found or not min(found)[0] < within:
             return None
-        return self.results.point(nearest.name) / "fields.vtu", groups(self.case, nearest).reynolds
+        _, name, theirs = min(found)
+        return self.results.point(name) / "fields.vtu", theirs.reynolds
 
     def solve(self, point: OperatingPoint, walk: bool = True) -> None:
         """Solves one point and writes its record, or the reason why it has no numbers.
