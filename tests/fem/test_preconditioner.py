@@ -195,3 +195,26 @@ def test_a_field_of_another_domain_is_refused():
     old, new = (fem.Function(fem.functionspace(mesh, ("Lagrange", 1))) for mesh in meshes)
     with pytest.raises(BadInput, match="reaches out"):
         transfer(old, new)
+
+
+def test_the_direct_solver_goes_on_after_a_matrix_without_an_inverse():
+    """A Newton step that fails so is taken back, and the next one has another matrix of the same pattern."""
+    matrix = PETSc.Mat().createAIJ((3, 3), nnz=3, comm=MPI.COMM_SELF)
+
+    def filled(values):
+        matrix.setValues(range(3), range(3), values)
+        matrix.assemble()
+
+    filled(np.ones((3, 3)))
+    right, into = matrix.createVecs()
+    right.set(1.0)
+    solver = DirectSolver(matrix, "a test")
+    for _ in range(2):
+        with pytest.raises(NotConverged, match="the direct solver failed in a test"):
+            solver.solve(right, into)
+        solver.matrix_changed()
+    good = np.eye(3) + 0.1
+    filled(good)
+    solver.matrix_changed()
+    solver.solve(right, into)
+    assert into.array == pytest.approx(np.linalg.solve(good, np.ones(3)))

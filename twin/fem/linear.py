@@ -24,14 +24,18 @@ class DirectSolver:
     def __init__(self, matrix: PETSc.Mat, what: str) -> None:
         self._what = what
         self._matrix = matrix
-        self._ksp = PETSc.KSP().create(matrix.comm)
-        self._ksp.setOperators(matrix)
-        self._ksp.setType("preonly")
-        pc = self._ksp.getPC()
+        self._ksp = self._factors()
+
+    def _factors(self) -> PETSc.KSP:
+        ksp = PETSc.KSP().create(self._matrix.comm)
+        ksp.setOperators(self._matrix)
+        ksp.setType("preonly")
+        pc = ksp.getPC()
         pc.setType("lu")
         pc.setFactorSolverType("mumps")
         pc.setFactorSetUpSolverType()
         pc.getFactorMatrix().setMumpsIcntl(14, 60)  # room for pivoting, in per cent
+        return ksp
 
     def matrix_changed(self) -> None:
         """Says that the matrix has new entries in its old pattern: the next solve factors them, but does not order the
@@ -44,6 +48,8 @@ class DirectSolver:
         self._ksp.solve(right, into)
         reason = self._ksp.getConvergedReason()
         if reason < 0:
+            self._ksp.destroy()
+            self._ksp = self._factors()  # MUMPS can't go on from factors that broke down, whatever the matrix is then
             raise NotConverged(f"the direct solver failed in {self._what} (PETSc reason {reason})")
 
     def __enter__(self) -> DirectSolver:
