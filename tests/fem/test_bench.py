@@ -103,6 +103,7 @@ def test_the_answers_folder_goes(tmp_path: Path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.field
 def test_the_levels_of_a_case_are_gone_up(tiny, tmp_path: Path):
     """From nothing: what a level took holds what those below took, and what is sampled is the flow."""
     case, *_, point = tiny
