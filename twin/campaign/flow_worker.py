@@ -19,12 +19,12 @@ from twin.campaign.flow_record import Points, Sample, write_lines
 from twin.campaign.serving import Teller, serve
 from twin.case import FlowCase, Results
 from twin.case.load import load_any
-from twin.errors import BadInput, TwinError
+from twin.errors import BadInput, NotConverged, TwinError
 from twin.fem import storage
 from twin.fem.domain import read_domain
 from twin.fem.parallel import collect_in_step
 from twin.files import read_json, write_json
-from twin.flow import SteadySolver
+from twin.flow import FlowSolution, SteadySolver
 from twin.flow.boundaries import Boundaries
 from twin.provenance import provenance
 
@@ -120,10 +120,28 @@ class FlowWorker:
             "remedy": "",
         }
 
-    def _steady(self, scale: float, scales: Scales) -> dict[str, Any]:
+    def steady_at(self, reynolds: float | None) -> tuple[SteadySolver, float]:
+        """The solver, brought to the steady flow at a Reynolds number, None for the case's own; and that number.
+
+        Rates and wall velocities are scaled for it. Raises `BadInput` where the flow may be turbulent, `NotConverged`.
+        """
+        scale = 1.0 if reynolds is None else reynolds / self.problem.scales(1.0).reynolds
+        scales = self.problem.scales(scale)
+        self.problem.check_laminar(scales, scale, self.job["allow_high_reynolds"])
+        solver, _ = self._steady_flow(scale, scales)
+        return solver, scales.reynolds
+
+    def _steady_flow(self, scale: float, scales: Scales) -> tuple[SteadySolver, FlowSolution]:
         solver = self._solver_for(self.problem.boundaries(scales, scale))
         self._start_near(solver, scales)
-        flow = solver.solve(scales.reynolds, self.problem.flows(scales, scale))
+        try:
+            return solver, solver.solve(scales.reynolds, self.problem.flows(scales, scale))
+        except NotConverged:
+            solver.forget()
+            raise
+
+    def _steady(self, scale: float, scales: Scales) -> dict[str, Any]:
+        _, flow = self._steady_flow(scale, scales)
         self.tell("step", text="forces, probes, fields")
         self._write_fields(scales, flow.velocity, flow.pressure)
         return {

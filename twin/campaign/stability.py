@@ -1,18 +1,23 @@
-"""Asks whether the steady flow of a point stays steady, at its own Reynolds number or along a series of them."""
+"""Asks whether steady flows stay steady, each at its own Reynolds number or along a series of them."""
 
 from __future__ import annotations
 
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from twin.campaign.run import Follow, check_laminar, common_job, flows_of, start_workers
-from twin.case import Case, Results
-from twin.files import read_json
+from twin.campaign.flow_case import unit_m
+from twin.campaign.order import nearest_first
+from twin.campaign.run import Event, Follow, check_laminar, common_job, flows_of, start_workers
+from twin.campaign.table import solved_flows
+from twin.case import Case, FlowCase, Results
+from twin.files import digest, read_json
 from twin.junction import groups
 from twin.operating import OperatingPoint
 
 if TYPE_CHECKING:
     from twin.meshing import MeshFolder
+
+SCHEMA = 2
 
 
 def run_stability(
@@ -20,27 +25,77 @@ def run_stability(
     level: str,
     results: Results,
     mesh: MeshFolder,
-    point: OperatingPoint,
+    points: list[OperatingPoint],
+    reynolds: list[float],
+    ranks: int,
+    follow: Follow,
+    allow_high_reynolds: bool = False,
+) -> list[dict[str, Any]]:
+    """The records of the verdicts at the flow ratio of each point; without `reynolds` at the point's own.
+
+    What is on disk already is not computed again. Raises `BadInput` for a Reynolds number at which the flow may be
+    turbulent, unless that is allowed.
+    """
+    asked = []
+    for point in nearest_first(case, points, solved_flows(results).values()):
+        series = sorted(reynolds) or [groups(case, point).reynolds]
+        check_laminar(series[-1], point.name, allow_high_reynolds)
+        what = {"groups": groups(case, point).as_dict()}
+        asked.append(
+            {"name": point.name, "point": flows_of(point), "reynolds": series, "hash": _hash(mesh, what, series)}
+        )
+    _run({**common_job(case, level, results, mesh), "asked": asked}, results, ranks, follow)
+    return [read_json(results.stability(point.name)) for point in points]
+
+
+def run_flow_stability(
+    case: FlowCase,
+    level: str,
+    results: Results,
+    mesh: MeshFolder,
     reynolds: list[float],
     ranks: int,
     follow: Follow,
     allow_high_reynolds: bool = False,
 ) -> dict[str, Any]:
-    """The record of the verdicts, at the flow ratio of a point; without `reynolds` at the point's own.
-
-    Raises `BadInput` for a Reynolds number at which the flow may be turbulent, unless that is allowed.
-    """
-    series = sorted(reynolds) or [groups(case, point).reynolds]
-    check_laminar(series[-1], point.name, allow_high_reynolds)
-    path = results.stability(point.name)
+    """The same of a flow case, whose rates and wall velocities a series of Reynolds numbers scales."""
+    name = case.point_name(1.0)
+    what = {"unit": unit_m(case, level), **case.resolved()}
+    series = sorted(reynolds)
     job = {
-        **common_job(case, level, results, mesh),
-        "point": flows_of(point),
-        "reynolds": series,
-        "record": str(path.resolve()),
+        "case": str(case.folder.resolve()),
+        "level": level,
+        "results": str(results.folder.resolve()),
+        "mesh_hash": mesh.hash,
+        "unit_m": unit_m(case, level),
+        "scales": [],
+        "allow_high_reynolds": allow_high_reynolds,
+        "asked": [{"name": name, "reynolds": series, "hash": _hash(mesh, what, series)}],
     }
-    start_workers("twin.campaign.stability_worker", results, job, ranks, follow)
-    return read_json(path)
+    _run(job, results, ranks, follow)
+    return read_json(results.stability(name))
+
+
+def _hash(mesh: MeshFolder, what: dict[str, Any], series: list[float]) -> str:
+    return digest({"schema": SCHEMA, "mesh": mesh.hash, "reynolds": series, **what})
+
+
+def _run(job: dict[str, Any], results: Results, ranks: int, follow: Follow) -> None:
+    """Runs the workers for what a job asks and the disk does not know."""
+    still = []
+    for one in job["asked"]:
+        path = results.stability(one["name"])
+        record = read_json(path) if path.exists() else None
+        if record and record["provenance"].get("point_hash") == one["hash"] and _is_known(record):
+            follow(Event("reused", one["name"]))
+        else:
+            still.append(one)
+    if still:
+        start_workers("twin.campaign.stability_worker", results, {**job, "asked": still}, ranks, follow)
+
+
+def _is_known(record: dict[str, Any]) -> bool:
+    return record["complete"] and all(row["verdict"] != "unknown" for row in record["rows"])
 
 
 def onset(rows: list[dict[str, Any]]) -> tuple[float, float, float] | None:

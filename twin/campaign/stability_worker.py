@@ -1,53 +1,88 @@
-"""The program that every MPI rank runs for `twin stability`: one flow ratio, the verdict at each Reynolds number.
+"""The program that every MPI rank runs for `twin stability`: for each flow ratio, the verdict at each Reynolds number.
 
 mpirun -n 2 python -m twin.campaign.stability_worker JOB.json
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from mpi4py import MPI
 
-from twin.campaign.serving import serve
+from twin.campaign.flow_worker import FlowWorker
+from twin.campaign.serving import Teller, serve
+from twin.campaign.stability import SCHEMA
 from twin.campaign.worker import Worker
-from twin.case import Results, load
+from twin.case import FlowCase, Results
+from twin.case.load import load_any
 from twin.errors import NotConverged
 from twin.files import write_json
-from twin.flow import shared_flows
+from twin.flow import SteadySolver, shared_flows
 from twin.flow.stability import verdict
 from twin.junction import groups
 from twin.operating import OperatingPoint
 from twin.provenance import provenance
 
+#: Takes a solver to the steady flow at a Reynolds number; None stands for that of the case.
+Steady = Callable[[float | None], tuple[SteadySolver, float]]
+
 
 def run(job: dict[str, Any], comm: MPI.Comm) -> None:
     """The verdicts of a job on every rank of `comm`, written after each, so that an interruption loses one at most."""
-    case = load(job["case"])
+    case = load_any(job["case"])
+    if isinstance(case, FlowCase):
+        flow_worker = FlowWorker(case, job, comm)
+        for one in job["asked"]:
+            flow_worker.tell.point = one["name"]
+            _follow(one, flow_worker.steady_at, flow_worker.tell, job, comm)
+        return
     worker = Worker(case, job["level"], Results(Path(job["results"])), job["mesh_hash"], comm)
-    point = OperatingPoint(*job["point"])
-    worker.tell.point = point.name
-    worker.tell("start")
-    worker.start_near(point)
-    share = groups(case, point).precursor_fraction
-    flows = shared_flows(worker.domain, {"antisolvent": 1 - share, "precursor": share})
+    for one in job["asked"]:
+        point = OperatingPoint(*one["point"])
+        share = groups(case, point).precursor_fraction
+        flows = shared_flows(worker.domain, {"antisolvent": 1 - share, "precursor": share})
+        worker.tell.point = one["name"]
+        worker.start_near(point)
+
+        def at(reynolds: float | None, flows: dict[str, float] = flows) -> tuple[SteadySolver, float]:
+            assert reynolds is not None  # noqa: S101
+            try:
+                worker.flow.solve(reynolds, flows)
+            except NotConverged:
+                worker.flow.forget()
+                raise
+            return worker.flow, reynolds
+
+        _follow(one | {"precursor_fraction": share}, at, worker.tell, job, comm)
+
+
+def _follow(one: dict[str, Any], steady: Steady, tell: Teller, job: dict[str, Any], comm: MPI.Comm) -> None:
+    """The verdicts along a series."""
+    tell("start")
     rows: list[dict[str, Any]] = []
-    for reynolds in job["reynolds"]:
-        row: dict[str, Any] = {"reynolds": reynolds}
+    series = one["reynolds"] or [None]
+    for wanted in series:
+        row: dict[str, Any] = {"reynolds": wanted}
         try:
-            worker.flow.solve(reynolds, flows)
-            row |= verdict(worker.flow).as_dict()
+            solver, row["reynolds"] = steady(wanted)
+            row |= verdict(solver).as_dict()
         except NotConverged as failure:
-            worker.flow.forget()
             row |= {"verdict": "unknown", "reason": failure.message}
         rows.append(row)
-        worker.tell("step", text=f"Re {reynolds:.0f}: {row['verdict']}")
+        tell("step", text=f"verdict at Re {row['reynolds'] or 'of the case'}: {row['verdict']}")
         if comm.rank == 0:
-            origin = provenance(ranks=comm.size, mesh_hash=job["mesh_hash"])
-            record = {"schema": 1, "name": point.name, "precursor_fraction": share, "rows": rows, "provenance": origin}
-            write_json(Path(job["record"]), record)
-    worker.tell("done", status=rows[-1]["verdict"])
+            record: dict[str, Any] = {
+                "schema": SCHEMA,
+                "name": one["name"],
+                **({"precursor_fraction": one["precursor_fraction"]} if "precursor_fraction" in one else {}),
+                "complete": len(rows) == len(series),
+                "rows": rows,
+                "provenance": provenance(ranks=comm.size, mesh_hash=job["mesh_hash"], point_hash=one["hash"]),
+            }
+            write_json(Results(Path(job["results"])).stability(one["name"]), record)
+    tell("done", status=rows[-1]["verdict"])
 
 
 if __name__ == "__main__":

@@ -1,15 +1,16 @@
-"""The verb `stability`: does the steady flow of a point stay steady?"""
+"""The verb `stability`: do steady flows stay steady?"""
 
 from __future__ import annotations
 
 import argparse
 from typing import Any
 
-from twin.campaign import make_mesh
-from twin.campaign.stability import onset, run_stability
+from twin.campaign import flow_mesh, make_mesh
+from twin.campaign.stability import onset, run_flow_stability, run_stability
+from twin.case import FlowCase, Results
+from twin.case.load import load_any
 from twin.cli.common import (
     add_high_reynolds,
-    add_point,
     add_ranks,
     add_verb,
     need_field_half,
@@ -17,8 +18,11 @@ from twin.cli.common import (
     point_of,
     ranks_of,
 )
-from twin.cli.console import Reporter
+from twin.cli.console import Bar, Reporter
+from twin.errors import BadInput
 from twin.files import folder
+
+Record = dict[str, Any]
 
 
 def add_verbs(verbs: Any) -> None:
@@ -27,48 +31,96 @@ def add_verbs(verbs: Any) -> None:
         verbs,
         "stability",
         stability,
-        "whether the steady flow of a point is stable, or at which Reynolds number it turns unsteady",
+        "whether steady flows are stable, or at which Reynolds number they turn unsteady",
         'twin stability cases/liang2023 --antisolvent "5000 mL/h" --precursor "60 mL/h"',
     )
-    add_point(parser)
+    which = "flow with its unit; without both, every point of the case (a flow case: its own rates)"
+    parser.add_argument("--antisolvent", metavar="Q", help=which)
+    parser.add_argument("--precursor", metavar="Q", help="the same")
     add_ranks(parser)
     add_high_reynolds(parser)
     parser.add_argument(
-        "--reynolds", type=float, nargs="+", default=[], metavar="RE", help="a series at the point's flow ratio"
+        "--reynolds", type=float, nargs="+", default=[], metavar="RE", help="a series at the flow ratio of each point"
     )
 
 
 def stability(arguments: argparse.Namespace, reporter: Reporter) -> Any:
     """`twin stability`."""
     need_field_half("stability")
+    if any(not reynolds > 0 for reynolds in arguments.reynolds):
+        raise BadInput("a Reynolds number must be positive", "e.g. --reynolds 300 600 900")
+    if bool(arguments.antisolvent) != bool(arguments.precursor):
+        raise BadInput(
+            "an operating point needs --antisolvent and --precursor", "give both, or neither for all points of the case"
+        )
+    case = load_any(arguments.case)
+    if isinstance(case, FlowCase):
+        title, records = _of_flow_case(case, arguments, reporter)
+    else:
+        title, records = _of_points(arguments, reporter)
+    rows = []
+    for record in records:
+        for row in record["rows"]:
+            first = row["modes"][0] if row.get("modes") else None
+            figures = ["", "", ""]
+            if first:
+                figures = [f"{first['growth']:+.4f} ± {first['error']:.4f}", f"{first['frequency']:.3f}", first["kind"]]
+            reynolds = f"{row['reynolds']:.6g}" if row["reynolds"] else ""
+            rows.append([record["name"], reynolds, row["verdict"], *figures, row.get("reason", "")])
+    unit = "U/L" if isinstance(case, FlowCase) else "U/bore"
+    reporter.table(
+        title, ["flow", "Re", "verdict", f"growth rate, {unit}", f"frequency, {unit}", "mode", "reason"], rows
+    )
+    answers = []
+    for record in records:
+        turn = onset(record["rows"])
+        if turn is not None:
+            at = f"near Re {turn[0]:.0f} (steady at {turn[1]:.0f}, not at {turn[2]:.0f})"
+            reporter.say(f"{record['name']} changes {at}")
+        changes = None if turn is None else dict(zip(("reynolds", "low", "high"), turn, strict=True))
+        answers.append({**record, "changes": changes})
+    unknown = any(row["verdict"] == "unknown" for record in records for row in record["rows"])
+    alone = isinstance(case, FlowCase) or arguments.antisolvent
+    return answers[0] if alone else {"points": answers}, 1 if unknown else 0
+
+
+def _of_points(arguments: argparse.Namespace, reporter: Reporter) -> tuple[str, list[Record]]:
     case, level, results = opened(arguments)
-    point, ranks = point_of(arguments, case), ranks_of(arguments, case)
+    points, ranks = [point_of(arguments, case)] if arguments.antisolvent else case.points, ranks_of(arguments, case)
     folder(results.folder)
     made = make_mesh(case, level, results, reporter.progress)
-    with reporter.progress(f"leading modes on {ranks} ranks", max(1, len(arguments.reynolds))) as bar:
+    each = max(1, len(arguments.reynolds))
+    with reporter.progress(f"leading modes on {ranks} ranks", each * len(points)) as bar:
+        follow, high = _follow(bar, each), arguments.allow_high_reynolds
+        records = run_stability(case, level, results, made, points, arguments.reynolds, ranks, follow, high)
+    return f"steady or not: {case.name}, level {level}", records
 
-        def follow(event: Any) -> None:
-            (bar.advance if event.text.startswith("Re ") and "Newton" not in event.text else bar.note)(event.text)
 
-        record = run_stability(
-            case, level, results, made, point, arguments.reynolds, ranks, follow, arguments.allow_high_reynolds
-        )
-    rows = []
-    for row in record["rows"]:
-        first = row["modes"][0] if row.get("modes") else None
-        figures = ["", "", ""]
-        if first:
-            figures = [f"{first['growth']:+.4f} ± {first['error']:.4f}", f"{first['frequency']:.3f}", first["kind"]]
-        rows.append([f"{row['reynolds']:.0f}", row["verdict"], *figures, row.get("reason", "")])
-    reporter.table(
-        f"steady or not: {case.name}, level {level}, flow ratio of {point.name}",
-        ["Re", "verdict", "growth rate, U/bore", "frequency, U/bore", "mode", "reason"],
-        rows,
-    )
-    turn = onset(record["rows"])
-    if turn is not None:
-        reporter.say(f"the flow changes near Re {turn[0]:.0f} (steady at {turn[1]:.0f}, not at {turn[2]:.0f})")
-    return {
-        **record,
-        "changes": None if turn is None else dict(zip(("reynolds", "low", "high"), turn, strict=True)),
-    }
+def _of_flow_case(case: FlowCase, arguments: argparse.Namespace, reporter: Reporter) -> tuple[str, list[Record]]:
+    if arguments.antisolvent:
+        raise BadInput("a flow case has its rates in its file", "leave out --antisolvent and --precursor")
+    level, ranks = arguments.level or case.level_names[0], ranks_of(arguments, case)
+    results = Results.of(case, level, arguments.output)
+    folder(results.folder)
+    with reporter.progress(f"mesh {level}") as bar:
+        made = flow_mesh(case, level, results.mesh)
+        bar.advance(f"{made.quality.cells} cells")
+    each = max(1, len(arguments.reynolds))
+    with reporter.progress(f"leading modes on {ranks} ranks", each) as bar:
+        follow, high = _follow(bar, each), arguments.allow_high_reynolds
+        record = run_flow_stability(case, level, results, made, arguments.reynolds, ranks, follow, high)
+    return f"steady or not: {case.name}, level {level}", [record]
+
+
+def _follow(bar: Bar, each: int) -> Any:
+    """Shows the news of a worker: one step for each verdict."""
+
+    def follow(event: Any) -> None:
+        if event.kind == "reused":
+            bar.advance(f"{event.point} reused", each)
+        elif event.kind == "step" and event.text.startswith("verdict "):
+            bar.advance(f"{event.point} {event.text.removeprefix('verdict ')}")
+        else:
+            bar.note(f"{event.point} {event.text}")
+
+    return follow

@@ -1,10 +1,11 @@
 """Whether a steady flow stays steady: the leading eigenvalues of the flow linearised about it.
 
 A disturbance x(t) of velocity and pressure obeys M ẋ = −J x, with the Jacobian J and the mass matrix M of the steady
-solver's own weak form. It grows as exp(λt) with J x = −λ M x. The modes that grow fastest, at any frequency, are the
-dominant eigenvectors of the map that carries a disturbance through a time T: Arnoldi's method (SLEPc) needs that
-map only. One matrix is factored, once. The rate comes from the mode itself by its Rayleigh quotient, so no error of the
-time steps is in it.
+solver's own weak form. It grows as exp(λt) with J x = −λ M x. Arnoldi's method is given S = (M + J/σ)⁻¹ M, whose
+eigenvalues are s = 1/(1 − λ/σ): one matrix is factored, once, and each vector takes one solve. With σ > 0 all that
+decays comes to lie in the disc |s − ½| < ½, and what is near its onset on the rim, whatever its frequency; the rim is
+what Arnoldi's method finds first. It goes on without a restart until the mode that grows fastest stands still. An
+estimate that has not settled yet is as likely to grow too fast as too slowly, so that nothing ends before it has.
 
 On a half junction, the modes of the whole one are those that mirror themselves and those that change sign in the mirror
 plane: the second kind has its own conditions on the plane (no tangential velocity, no pressure). Together they say all
@@ -13,7 +14,7 @@ that a whole mesh would, as long as the steady flow itself is symmetric.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -21,8 +22,8 @@ from typing import Any, Literal
 import numpy as np
 import ufl
 from dolfinx import fem
+from mpi4py import MPI
 from petsc4py import PETSc
-from slepc4py import SLEPc
 
 from twin.errors import NotConverged
 from twin.fem import _compat
@@ -34,20 +35,19 @@ from twin.flow.steady import SteadySolver
 
 Kind = Literal["symmetric", "antisymmetric", "any"]
 
-STEP = 0.15  # of the map's time steps, in bore/U: ten to a period of the fastest modes that a junction knows
-STEPS = 6
-DIAGONAL = 1 - 2**-0.5  # of the two-stage, L-stable, stiffly accurate Runge–Kutta scheme (Alexander 1977)
-#: Arnoldi's space. The flow is far from normal: with fewer vectors the leading modes of the outlet's shear layers hide.
-VECTORS = 72
-TOLERANCE = 3e-3  # of the map's eigenvalue
-MOST_RESTARTS = 4
+SHIFT = 2.0  # σ in U/bore, of the order of the frequencies 2πf at which jets and wakes shed
+FASTEST = 20.0  # |1 − λ/σ| of a mode that matters; what the method says of faster ones is noise
+BETWEEN = 20  # vectors from one look at the eigenvalues to the next
+MOST_VECTORS = 500  # of velocity and pressure, in memory
+TOLERANCE = 5e-4  # of λ in U/bore: its residual, and its change from one look to the next
 
 
 @dataclass(frozen=True)
 class Mode:
     """A mode of a disturbance: `growth` Re λ and `frequency` Im λ/2π in U/bore, and the error of the eigenpair.
 
-    `error` bounds how far λ may be off: |λ of the Rayleigh quotient − λ of the map|, both in U/bore.
+    `error`, in U/bore, is the residual of the mode or the change of λ over the last `BETWEEN` vectors, whichever is
+    larger. It is that of the eigenvalue problem; the mesh's own is not in it.
     """
 
     kind: Kind
@@ -152,80 +152,80 @@ def _antisymmetric(solver: SteadySolver) -> list[fem.DirichletBC]:
     return conditions
 
 
-class _Map:
-    """Carries a disturbance through the time STEP · STEPS: a shell matrix for SLEPc."""
+class _Shifted:
+    """S = (M + J/σ)⁻¹ M, on the entries of this rank. Use as a context manager."""
 
     def __init__(self, jacobian: PETSc.Mat, mass: PETSc.Mat) -> None:
-        self._mass = mass
-        self._matrix = jacobian.copy()
-        self._matrix.scale(DIAGONAL * STEP)
-        self._matrix.axpy(1.0, mass, structure=PETSc.Mat.Structure.SUBSET_NONZERO_PATTERN)
-        self._solver = DirectSolver(self._matrix, "the stability of the flow")
-        self._here, self._there, self._right = (mass.createVecLeft() for _ in range(3))
+        matrix = jacobian.copy()
+        matrix.scale(1 / SHIFT)
+        matrix.axpy(1.0, mass, structure=PETSc.Mat.Structure.SUBSET_NONZERO_PATTERN)
+        self._mass, self._solver = mass, DirectSolver(matrix, "the stability of the flow")
+        self._of, self._right, self._result = (mass.createVecLeft() for _ in range(3))
 
-    def mult(self, _: PETSc.Mat, x: PETSc.Vec, y: PETSc.Vec) -> None:
-        """Puts into y what the disturbance x is a time STEP · STEPS later."""
-        x.copy(y)
-        for _step in range(STEPS):
-            # (M + γhJ) X₁ = M x and (M + γhJ) X₂ = M x − (1−γ)h J X₁, where −γhJ X₁ = M(X₁ − x)
-            self._mass.mult(y, self._here)
-            self._solver.solve(self._here, y)
-            self._mass.mult(y, self._there)
-            self._right.waxpy(-1.0, self._here, self._there)
-            self._right.scale((1 - DIAGONAL) / DIAGONAL)
-            self._right.axpy(1.0, self._here)
-            self._solver.solve(self._right, y)
+    def __call__(self, of: np.ndarray) -> np.ndarray:
+        """S times the vector whose part here is `of`."""
+        self._of.array[:] = of
+        self._mass.mult(self._of, self._right)
+        self._solver.solve(self._right, self._result)
+        return np.array(self._result.array)
 
-    def destroy(self, _: PETSc.Mat | None = None) -> None:
-        """Frees the factors."""
+    def __enter__(self) -> _Shifted:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
         self._solver.__exit__()
-        for vector in (self._here, self._there, self._right):
+        for vector in (self._of, self._right, self._result):
             vector.destroy()
 
 
+def _krylov(apply: Callable[[np.ndarray], np.ndarray], begin: np.ndarray, comm: MPI.Comm) -> Iterator[np.ndarray]:
+    """Arnoldi's method without end: the Hessenberg matrix (m + 1, m) of each size m up to `MOST_VECTORS`."""
+
+    def norm(vector: np.ndarray) -> float:
+        return float(np.sqrt(comm.allreduce(vector @ vector)))
+
+    basis = np.empty((MOST_VECTORS + 1, len(begin)))  # pages that are never written take no memory
+    whole = np.zeros((MOST_VECTORS + 1, MOST_VECTORS))
+    first = apply(begin)  # takes away what boundary conditions hold
+    basis[0] = first / norm(first)
+    for last in range(MOST_VECTORS):
+        next_one, known = apply(basis[last]), basis[: last + 1]
+        for _ in range(2):  # classical Gram–Schmidt, twice: orthogonal to rounding
+            share = comm.allreduce(known @ next_one)
+            next_one -= share @ known
+            whole[: last + 1, last] += share
+        length = norm(next_one)
+        whole[last + 1, last] = length
+        basis[last + 1] = next_one / length
+        yield whole[: last + 2, : last + 1]
+
+
+def _ritz(hessenberg: np.ndarray) -> list[tuple[complex, float]]:
+    """The estimates of λ with their residuals in U/bore, fastest growth first; of a pair the one with Im λ ≥ 0."""
+    images, vectors = np.linalg.eig(hessenberg[:-1])
+    slow = (np.abs(images) > 1 / FASTEST) & (images.imag >= 0)  # Im s has the sign of Im λ
+    images, vectors = images[slow], vectors[:, slow]
+    rates = SHIFT * (1 - 1 / images)
+    residuals = SHIFT / np.abs(images) ** 2 * np.abs(hessenberg[-1, -1] * vectors[-1])
+    order = np.argsort(-rates.real)
+    return list(zip(rates[order].tolist(), residuals[order].tolist(), strict=True))
+
+
 def _eigenvalues(jacobian: PETSc.Mat, mass: PETSc.Mat, begin: PETSc.Vec, kind: Kind, count: int) -> list[Mode]:
-    comm = jacobian.comm
-    carry = _Map(jacobian, mass)
-    shell = PETSc.Mat().createPython(jacobian.getSizes(), carry, comm=comm)
-    shell.setUp()
-    problem = SLEPc.EPS().create(comm)
-    problem.setOperators(shell)
-    problem.setProblemType(SLEPc.EPS.ProblemType.NHEP)
-    problem.setWhichEigenpairs(SLEPc.EPS.Which.LARGEST_MAGNITUDE)
-    problem.setDimensions(count, VECTORS)
-    problem.setTolerances(TOLERANCE, MOST_RESTARTS)
-    problem.setInitialSpace([begin])
-    problem.solve()
-    found = problem.getConverged()
-    if found < 1:
-        problem.destroy()
-        shell.destroy()
-        raise NotConverged(
-            f"the leading {kind} eigenvalues did not converge in {MOST_RESTARTS} restarts",
-            "use a finer level: the flow may be under-resolved",
-        )
-    real, imaginary = jacobian.createVecLeft(), jacobian.createVecLeft()
-    modes = []
-    for index in range(min(found, count)):
-        factor = problem.getEigenpair(index, real, imaginary)
-        rate = _rayleigh(jacobian, mass, real, imaginary)
-        of_map = np.log(abs(factor)) / (STEP * STEPS)
-        modes.append(Mode(kind, rate.real, abs(rate.imag) / (2 * np.pi), abs(rate.real - float(of_map))))
-    for thing in (real, imaginary, problem, shell):
-        thing.destroy()
-    return modes
-
-
-def _rayleigh(jacobian: PETSc.Mat, mass: PETSc.Mat, real: PETSc.Vec, imaginary: PETSc.Vec) -> complex:
-    """λ = −⟨x, Jx⟩/⟨x, Mx⟩ with x = real + i·imaginary."""
-
-    def form(matrix: PETSc.Mat) -> complex:
-        product = real.duplicate()
-        matrix.mult(real, product)
-        parts = [product.dot(real), product.dot(imaginary)]
-        matrix.mult(imaginary, product)
-        parts += [product.dot(real), product.dot(imaginary)]
-        product.destroy()
-        return complex(parts[0] + parts[3], parts[2] - parts[1])
-
-    return -form(jacobian) / form(mass)
+    before: list[complex] = []
+    with _Shifted(jacobian, mass) as apply:
+        for hessenberg in _krylov(apply, begin.array, jacobian.comm.tompi4py()):
+            if hessenberg.shape[1] % BETWEEN:
+                continue
+            found = _ritz(hessenberg)[:count]
+            errors = [max(residual, abs(rate - old)) for (rate, residual), old in zip(found, before, strict=False)]
+            if len(errors) == count and max(errors) < TOLERANCE:
+                return [
+                    Mode(kind, rate.real, rate.imag / (2 * np.pi), error)
+                    for (rate, _), error in zip(found, errors, strict=True)
+                ]
+            before = [rate for rate, _ in found]
+    raise NotConverged(
+        f"the leading {kind} eigenvalues did not converge with {MOST_VECTORS} vectors",
+        "use a finer level: the flow may be under-resolved",
+    )
