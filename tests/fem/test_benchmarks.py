@@ -17,12 +17,6 @@ def test_the_steady_solver_meets_its_benchmarks():
         assert check.holds, check
 
 
-@pytest.mark.slow
-def test_the_square_t_loses_its_symmetry_where_others_found_it():
-    for check in benchmarks.heavy_checks():
-        assert check.holds, check
-
-
 def test_whites_friction_is_that_of_a_straight_pipe_at_his_lower_limit():
     assert benchmarks.white_friction(11.6) == pytest.approx(1.0)
     assert np.all(np.diff([benchmarks.white_friction(de) for de in (20, 50, 100, 500)]) > 0)

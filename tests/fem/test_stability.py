@@ -6,6 +6,7 @@ from mpi4py import MPI
 from twin.campaign.stability import onset
 from twin.errors import NotConverged
 from twin.flow import Boundaries, SteadySolver, stability
+from twin.verification import steadiness
 from twin.verification.flow import small_connector, small_domain, streams
 
 pytestmark = pytest.mark.field
@@ -45,6 +46,17 @@ def test_fluid_at_rest_comes_to_rest_as_stokes_says():
     (mode,) = stability.leading_modes(solver, "symmetric", 1)
     assert mode.growth == pytest.approx(-((2 * 2.404826) ** 2) / 10, rel=0.05)  # the bores meet: not one straight tube
     assert mode.frequency == 0
+
+
+def test_a_wake_begins_to_shed_where_others_found_it():
+    for check in steadiness.checks():
+        assert check.holds, check
+
+
+@pytest.mark.slow
+def test_the_square_t_loses_its_symmetry_where_others_found_it():
+    for check in steadiness.heavy_checks():
+        assert check.holds, check
 
 
 def test_modes_that_do_not_converge_are_an_error_in_words(halves, monkeypatch):

@@ -12,16 +12,16 @@ Watch = Callable[[str], None]
 
 
 def _flow() -> list[Check]:
-    from twin.verification import benchmarks, unsteady
+    from twin.verification import benchmarks, steadiness, unsteady
     from twin.verification.flow import checks
 
-    return [*checks(), *benchmarks.checks(), *unsteady.checks()]
+    return [*checks(), *benchmarks.checks(), *unsteady.checks(), *steadiness.checks()]
 
 
 def _flow_heavy() -> list[Check]:
-    from twin.verification import benchmarks, unsteady
+    from twin.verification import steadiness, unsteady
 
-    return [*benchmarks.heavy_checks(), *unsteady.heavy_checks()]
+    return [*steadiness.heavy_checks(), *unsteady.heavy_checks()]
 
 
 def _mixing() -> list[Check]:

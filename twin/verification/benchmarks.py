@@ -1,4 +1,4 @@
-"""The steady solver against a manufactured solution, and against flows in pipes, bends and T-mixers that are known."""
+"""The steady solver against a manufactured solution, and against flows in pipes and bends that are known."""
 
 from __future__ import annotations
 
@@ -15,15 +15,10 @@ from dolfinx import fem
 from dolfinx import mesh as dmesh
 from mpi4py import MPI
 
-from twin.case.schema import Level
 from twin.check import Check
 from twin.fem.domain import Domain, read_domain
 from twin.flow import Boundaries, SteadySolver
 from twin.flow.momentum import Fluid
-from twin.flow.stability import leading_modes
-from twin.junction import find_connector
-from twin.meshing.build import mesh_connector
-from twin.verification.flow import streams
 
 # -- a manufactured solution -------------------------------------------------------------------------------------------
 
@@ -223,29 +218,6 @@ def white_friction(dean: float) -> float:
     return 1 / (1 - (1 - (11.6 / dean) ** 0.45) ** (1 / 0.45))
 
 
-# -- T-mixer -----------------------------------------------------------------------------------------------------------
-
-
-def engulfment_onset(
-    wall_size: float = 0.2, core_size: float = 0.3, around: tuple[float, float] = (90.0, 110.0)
-) -> float:
-    """The Reynolds number, on the hydraulic diameter, at which the symmetric flow of a square T loses its symmetry.
-
-    There the leading mode that changes sign in the mid-plane stops decaying. `around` brackets it, on the depth.
-    """
-    connector = find_connector("square-t", Path.cwd()).model_copy(update={"symmetric_half": True, "outlet_bores": 6})
-    with tempfile.TemporaryDirectory() as name:
-        mesh = mesh_connector(connector, Level(wall_size=wall_size, core_size=core_size), Path(name))
-        domain = read_domain(mesh.msh, MPI.COMM_SELF)
-    solver = SteadySolver(domain)
-    growth = []
-    for reynolds in around:
-        solver.solve(reynolds, streams(domain, 0.5))
-        growth.append(leading_modes(solver, "antisymmetric", 1)[0].growth)
-    at = around[0] - growth[0] * (around[1] - around[0]) / (growth[1] - growth[0])
-    return at * 4 / 3
-
-
 # -- the tables --------------------------------------------------------------------------------------------------------
 
 
@@ -264,9 +236,3 @@ def checks() -> list[Check]:
             _BEND,
         ),
     ]
-
-
-def heavy_checks() -> list[Check]:
-    """The onset of engulfment in the square T-mixer."""
-    source = "engulfment in T-mixers: Fani et al. (2013), Andreussi et al. (2015)"
-    return [Check("square T: Re at which the symmetry breaks", engulfment_onset(), 140.0, 0.07, source)]

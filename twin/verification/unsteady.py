@@ -125,23 +125,40 @@ def order(errors: Sequence[float], refinement: float = 2.0) -> float:
 
 # -- the cylinder in a channel -----------------------------------------------------------------------------------------
 
-HEIGHT, LENGTH = 4.1, 22.0  # in diameters of the cylinder, which stands at (2, 2); U is the mean velocity
-CYLINDER = Boundaries(
-    {"inlet": lambda x: 6 * x[1] * (HEIGHT - x[1]) / HEIGHT**2}, {"outlet": 0.0}, {"wall": (), "cylinder": ()}
-)
+
+@dataclass(frozen=True)
+class Channel:
+    """A plane channel with a cylinder in it, all in its diameters."""
+
+    height: float
+    length: float
+    x: float  # of the cylinder's axis, from the inlet
+    y: float  # of it, from the lower wall
+
+    def speed(self, x: np.ndarray) -> np.ndarray:
+        """Poiseuille's, of mean 1."""
+        return np.asarray(6 * x[1] * (self.height - x[1]) / self.height**2)
+
+    @property
+    def boundaries(self) -> Boundaries:
+        """A developed inflow; the flow leaves freely."""
+        return Boundaries({"inlet": self.speed}, {"outlet": 0.0}, {"wall": (), "cylinder": ()})
+
+
+DFG = Channel(height=4.1, length=22.0, x=2.0, y=2.0)
 STEADY = {"drag": 5.57953523384, "lift": 0.010618948146, "pressure": 0.11752016697}
 UNSTEADY = {"strouhal": 0.301841, "lift": 2.007871, "drag": 3.227}
 
 
-def cylinder_domain(near: float, far: float, comm: MPI.Comm = MPI.COMM_SELF) -> Domain:
-    """The channel of DFG in curved triangles, `near` and `far` the sizes at the cylinder and far off, in diameters."""
+def cylinder_domain(near: float, far: float, comm: MPI.Comm = MPI.COMM_SELF, channel: Channel = DFG) -> Domain:
+    """The channel in curved triangles, `near` and `far` the sizes at the cylinder and far off, in diameters."""
     with tempfile.TemporaryDirectory() as name:
         where = Path(comm.bcast(name)) / "cylinder.msh"
         if comm.rank == 0:
             gmsh.initialize(interruptible=False)
             try:
                 gmsh.option.setNumber("General.Terminal", 0)
-                _draw_cylinder(near, far)
+                _draw_cylinder(channel, near, far)
                 gmsh.write(str(where))
             finally:
                 gmsh.finalize()
@@ -151,13 +168,14 @@ def cylinder_domain(near: float, far: float, comm: MPI.Comm = MPI.COMM_SELF) -> 
     return domain
 
 
-def _draw_cylinder(near: float, far: float) -> None:
+def _draw_cylinder(channel: Channel, near: float, far: float) -> None:
     geo, model = gmsh.model.geo, gmsh.model
-    centre = geo.addPoint(2, 2, 0)
+    at_x, at_y, length, height = channel.x, channel.y, channel.length, channel.height
+    centre = geo.addPoint(at_x, at_y, 0)
     quarters = [(math.cos(turn), math.sin(turn)) for turn in np.arange(4) * math.pi / 2]
-    ring = [geo.addPoint(2 + x / 2, 2 + y / 2, 0) for x, y in quarters]
+    ring = [geo.addPoint(at_x + x / 2, at_y + y / 2, 0) for x, y in quarters]
     arcs = [geo.addCircleArc(ring[i], centre, ring[(i + 1) % 4]) for i in range(4)]
-    corners = [geo.addPoint(x, y, 0) for x, y in ((0, 0), (LENGTH, 0), (LENGTH, HEIGHT), (0, HEIGHT))]
+    corners = [geo.addPoint(x, y, 0) for x, y in ((0, 0), (length, 0), (length, height), (0, height))]
     bottom, outlet, top, inlet = (geo.addLine(corners[i], corners[(i + 1) % 4]) for i in range(4))
     fluid = geo.addPlaneSurface([geo.addCurveLoop([bottom, outlet, top, inlet]), geo.addCurveLoop(arcs)])
     geo.synchronize()
@@ -174,7 +192,8 @@ def _draw_cylinder(near: float, far: float) -> None:
     size.setString(graded, "F", f"{near} + {(far - near) / 4} * F{away}")
     wake = size.add("Box")
     inside = 0.4 * far + 1.2 * near
-    for key, value in {"VIn": inside, "VOut": far, "XMin": 2, "XMax": 8, "YMin": 1, "YMax": 3, "Thickness": 2}.items():
+    edges = {"XMin": at_x, "XMax": at_x + 6, "YMin": at_y - 1, "YMax": at_y + 1, "Thickness": 2}
+    for key, value in {"VIn": inside, "VOut": far, **edges}.items():
         size.setNumber(wake, key, value)
     least = size.add("Min")
     size.setNumbers(least, "FieldsList", [graded, wake])
@@ -195,7 +214,7 @@ def _pressure_at(pressure: fem.Function, x: float, y: float) -> float:
 def steady_cylinder(near: float, far: float) -> dict[str, float]:
     """DFG 2D-1, Re 20: drag and lift coefficients, and the pressure over the cylinder in DFG's own unit."""
     domain = cylinder_domain(near, far)
-    flow = SteadySolver(domain, CYLINDER).solve(20.0, {"inlet": HEIGHT})
+    flow = SteadySolver(domain, DFG.boundaries).solve(20.0, {"inlet": DFG.height})
     drag, lift = 2 * force_on(domain, flow.velocity, flow.pressure, 20.0, "cylinder")
     across = _pressure_at(flow.pressure, 1.5, 2) - _pressure_at(flow.pressure, 2.5, 2)
     return {"drag": float(drag), "lift": float(lift), "pressure": 0.2**2 * across}
@@ -217,13 +236,11 @@ def shedding_cylinder(
 ) -> Shedding:
     """DFG 2D-2, Re 100. A crosswind behind the cylinder starts it; it settles in long steps, then in `step`."""
     domain = cylinder_domain(near, far)
-    solver = TransientSolver(domain, CYLINDER)
+    solver = TransientSolver(domain, DFG.boundaries)
     start = fem.Function(solver.velocities)
-    start.interpolate(
-        lambda x: np.array([6 * x[1] * (HEIGHT - x[1]) / HEIGHT**2, np.exp(-((x[0] - 3.5) ** 2) - (x[1] - 2) ** 2)])
-    )
+    start.interpolate(lambda x: np.array([DFG.speed(x), np.exp(-((x[0] - 3.5) ** 2) - (x[1] - 2) ** 2)]))
     solver.start(start, None)
-    solver.advance(100.0, {"inlet": HEIGHT}, develop, cfl=1.5)
+    solver.advance(100.0, {"inlet": DFG.height}, develop, cfl=1.5)
     rows: list[tuple[float, float, float]] = []
     forces: list[Force] = []
 
@@ -233,7 +250,7 @@ def shedding_cylinder(
         drag, lift = 2 * forces[0].now()
         rows.append((state.time, float(drag), float(lift)))
 
-    solver.advance(100.0, {"inlet": HEIGHT}, develop + measure, step=step, each=record)
+    solver.advance(100.0, {"inlet": DFG.height}, develop + measure, step=step, each=record)
     time, drag, lift = np.array(rows).T
     turns, peaks = _extremes(time, lift)
     _, drags = _extremes(time, drag)

@@ -1,0 +1,82 @@
+"""The verdict on steady flows, against onsets that others found: of shedding, and of engulfment."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from mpi4py import MPI
+
+from twin.case.schema import Level
+from twin.check import Check
+from twin.fem.domain import read_domain
+from twin.flow import SteadySolver
+from twin.flow.stability import Kind, Mode, leading_modes
+from twin.junction import find_connector
+from twin.meshing.build import mesh_connector
+from twin.verification.flow import streams
+from twin.verification.unsteady import Channel, cylinder_domain
+
+_WAKE = "Sahin & Owens, Phys. Fluids 16 (2004) 1305, blockage 0.5, on the largest inflow speed; from memory"
+_T_MIXER = "engulfment in T-mixers: Fani et al. (2013), Andreussi et al. (2015)"
+
+TWICE = Channel(height=2.0, length=28.0, x=8.0, y=1.0)  # a channel twice as wide as its cylinder
+
+
+def shedding_onset(around: tuple[float, float] = (120.0, 128.0)) -> tuple[float, float]:
+    """The Reynolds number at which the wake in a channel twice as wide begins to shed, and the Strouhal number there.
+
+    Both are on the diameter and the largest speed of the inflow, 3/2 of the mean.
+    """
+    solver = SteadySolver(cylinder_domain(0.06, 0.3, channel=TWICE), TWICE.boundaries)
+
+    def steady(reynolds: float) -> None:
+        solver.solve(reynolds / 1.5, {"inlet": TWICE.height})
+
+    at, mode = _onset(solver, steady, "any", around)
+    return at, mode.frequency / 1.5
+
+
+def engulfment_onset(
+    wall_size: float = 0.2, core_size: float = 0.3, around: tuple[float, float] = (120.0, 147.0)
+) -> float:
+    """The Reynolds number, on the hydraulic diameter, at which the symmetric flow of a square T loses its symmetry.
+
+    There the leading mode that changes sign in the mid-plane stops decaying.
+    """
+    connector = find_connector("square-t", Path.cwd()).model_copy(update={"symmetric_half": True, "outlet_bores": 6})
+    with tempfile.TemporaryDirectory() as name:
+        mesh = mesh_connector(connector, Level(wall_size=wall_size, core_size=core_size), Path(name))
+        solver = SteadySolver(read_domain(mesh.msh, MPI.COMM_SELF))
+
+    def steady(reynolds: float) -> None:
+        solver.solve(reynolds * 3 / 4, streams(solver.domain, 0.5))
+
+    return _onset(solver, steady, "antisymmetric", around)[0]
+
+
+def _onset(
+    solver: SteadySolver, steady: Callable[[float], None], kind: Kind, around: tuple[float, float]
+) -> tuple[float, Mode]:
+    """Where the leading mode stops decaying, linearly between two Reynolds numbers, and the mode at the second."""
+    modes = []
+    for reynolds in around:
+        steady(reynolds)
+        modes.append(leading_modes(solver, kind, 1)[0])
+    below, above = (mode.growth for mode in modes)
+    return around[0] - below * (around[1] - around[0]) / (above - below), modes[1]
+
+
+def checks() -> list[Check]:
+    """The onset of shedding behind a cylinder. Some seconds."""
+    reynolds, strouhal = shedding_onset()
+    return [
+        Check("cylinder in a channel: Re at which it sheds", reynolds, 124.09, 0.01, _WAKE),
+        Check("cylinder in a channel: Strouhal number there", strouhal, 0.3393, 0.01, _WAKE),
+    ]
+
+
+def heavy_checks() -> list[Check]:
+    """The onset of engulfment in the square T-mixer."""
+    return [Check("square T: Re at which the symmetry breaks", engulfment_onset(), 140.0, 0.07, _T_MIXER)]
