@@ -221,6 +221,23 @@ def test_verbs_of_the_reactor_say_that_they_are_not_for_a_flow_case(folder, caps
 
 
 @pytest.mark.field
+def test_the_verdict_follows_a_flow_case_along_reynolds_numbers(folder, capsys):
+    where = folder()
+    make_meshes(where)
+    words = "stability", where, "--ranks", 1, "--level", "coarse", "--json"
+    code, out, _ = run(capsys, *words)
+    own = json.loads(out)
+    assert code == 0 and [row["verdict"] for row in own["rows"]] == ["steady"]
+    code, out, _ = run(capsys, *words, "--reynolds", 20, 10)
+    series = json.loads(out)["rows"]
+    assert [row["reynolds"] for row in series] == pytest.approx([10, 20])
+    assert series[0]["modes"][0]["growth"] == pytest.approx(own["rows"][0]["modes"][0]["growth"], rel=1e-3)
+    assert series[0]["modes"][0]["growth"] < series[1]["modes"][0]["growth"] < 0  # in units of U/L, viscosity damps less
+    code, _, errors = run(capsys, *words, "--reynolds", 20, 10)
+    assert code == 0 and "reused" in errors
+
+
+@pytest.mark.field
 def test_operating_points_belong_to_reactor_cases(folder, capsys):
     code, _, errors = run(capsys, "solve", folder(), "--antisolvent", "5000 mL/h")
     assert code == 2 and "leave out --antisolvent" in errors

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from twin.campaign import point_state, run_points, write_table
+from twin.campaign.stability import run_stability
 from twin.case import Results, load
 from twin.errors import BadInput
 from twin.files import read_json
@@ -80,6 +81,23 @@ def test_turbulent_rates_and_no_ranks_are_refused_before_anything_runs(case, run
         run_points(case, "coarse", results, mesh, [OperatingPoint.from_ml_h(9000, 60, 293.15)], 2)
     with pytest.raises(BadInput, match="0 ranks"):
         run_points(case, "coarse", results, mesh, case.points, 0)
+
+
+def test_the_verdict_is_the_same_on_any_number_of_ranks(case, tmp_path):
+    """Of every point that is asked for; what is known is not computed again."""
+    points, found = [OperatingPoint.from_ml_h(300, 60), OperatingPoint.from_ml_h(400, 40)], {}
+    for ranks in (1, 3):
+        results = Results.of(case, "coarse", tmp_path / str(ranks))
+        mesh, events = build_mesh(case, "coarse", results.mesh), []
+        found[ranks] = run_stability(case, "coarse", results, mesh, points, [], ranks, events.append)
+        assert [event.kind for event in events if event.kind != "step"] == ["start", "done"] * 2
+        run_stability(case, "coarse", results, mesh, points, [], ranks, events.append)
+        assert [event.kind for event in events[-2:]] == ["reused"] * 2
+    for one, other in zip(found[1], found[3], strict=True):
+        assert other["name"] == one["name"] and other["complete"]
+        for here, there in zip(one["rows"][0]["modes"], other["rows"][0]["modes"], strict=True):
+            assert there["kind"] == here["kind"]
+            assert there["growth"] == pytest.approx(here["growth"], abs=2 * here["error"] + 1e-6)
 
 
 def test_an_interrupt_ends_the_ranks_and_keeps_what_was_finished(case, runs, tmp_path):
