@@ -64,7 +64,7 @@ def stability(arguments: argparse.Namespace, reporter: Reporter) -> Any:
             first = row["modes"][0] if row.get("modes") else None
             figures = ["", "", ""]
             if first:
-                figures = [f"{first['growth']:+.4f} ± {first['error']:.4f}", f"{first['frequency']:.3f}", first["kind"]]
+                figures = [f"{first['growth']:+.4f} ± {first['error']:.1g}", f"{first['frequency']:.3f}", first["kind"]]
             reynolds = f"{row['reynolds']:.6g}" if row["reynolds"] else ""
             rows.append([record["name"], reynolds, row["verdict"], *figures, row.get("reason", "")])
     unit = "U/L" if isinstance(case, FlowCase) else "U/bore"

@@ -39,7 +39,7 @@ SHIFT = 2.0  # σ in U/bore, of the order of the frequencies 2πf at which jets 
 FASTEST = 20.0  # |1 − λ/σ| of a mode that matters; what the method says of faster ones is noise
 BETWEEN = 20  # vectors from one look at the eigenvalues to the next
 MOST_VECTORS = 500  # of velocity and pressure, in memory
-TOLERANCE = 5e-4  # of λ in U/bore: its residual, and its change from one look to the next
+TOLERANCE = 1e-4  # of λ in U/bore: its residual, and its change from one look to the next
 
 
 @dataclass(frozen=True)
