@@ -28,10 +28,13 @@ def run_stability(
     points: list[OperatingPoint],
     reynolds: list[float],
     ranks: int,
-    follow: Follow,
+    watch: Follow,
     allow_high_reynolds: bool = False,
+    follow: bool = False,
 ) -> list[dict[str, Any]]:
     """The records of the verdicts at the flow ratio of each point; without `reynolds` at the point's own.
+
+    Asked to `follow`, a series goes on from the steady flow that a mode which only grows leads to.
 
     What is on disk already is not computed again. Raises `BadInput` for a Reynolds number at which the flow may be
     turbulent, unless that is allowed.
@@ -40,11 +43,9 @@ def run_stability(
     for point in nearest_first(case, points, solved_flows(results).values()):
         series = sorted(reynolds) or [groups(case, point).reynolds]
         check_laminar(series[-1], point.name, allow_high_reynolds)
-        what = {"groups": groups(case, point).as_dict()}
-        asked.append(
-            {"name": point.name, "point": flows_of(point), "reynolds": series, "hash": _hash(mesh, what, series)}
-        )
-    _run({**common_job(case, level, results, mesh), "asked": asked}, results, ranks, follow)
+        one = {"name": point.name, "point": flows_of(point), "reynolds": series, "follow": follow}
+        asked.append(one | {"hash": _hash(mesh, groups(case, point).as_dict(), series, follow)})
+    _run({**common_job(case, level, results, mesh), "asked": asked}, results, ranks, watch)
     return [read_json(results.stability(point.name)) for point in points]
 
 
@@ -55,8 +56,9 @@ def run_flow_stability(
     mesh: MeshFolder,
     reynolds: list[float],
     ranks: int,
-    follow: Follow,
+    watch: Follow,
     allow_high_reynolds: bool = False,
+    follow: bool = False,
 ) -> dict[str, Any]:
     """The same of a flow case, whose rates and wall velocities a series of Reynolds numbers scales."""
     name = case.point_name(1.0)
@@ -70,28 +72,28 @@ def run_flow_stability(
         "unit_m": unit_m(case, level),
         "scales": [],
         "allow_high_reynolds": allow_high_reynolds,
-        "asked": [{"name": name, "reynolds": series, "hash": _hash(mesh, what, series)}],
+        "asked": [{"name": name, "reynolds": series, "follow": follow, "hash": _hash(mesh, what, series, follow)}],
     }
-    _run(job, results, ranks, follow)
+    _run(job, results, ranks, watch)
     return read_json(results.stability(name))
 
 
-def _hash(mesh: MeshFolder, what: dict[str, Any], series: list[float]) -> str:
-    return digest({"schema": SCHEMA, "mesh": mesh.hash, "reynolds": series, **what})
+def _hash(mesh: MeshFolder, what: dict[str, Any], series: list[float], follow: bool) -> str:
+    return digest({"schema": SCHEMA, "mesh": mesh.hash, "series": series, "follow": follow, **what})
 
 
-def _run(job: dict[str, Any], results: Results, ranks: int, follow: Follow) -> None:
+def _run(job: dict[str, Any], results: Results, ranks: int, watch: Follow) -> None:
     """Runs the workers for what a job asks and the disk does not know."""
     still = []
     for one in job["asked"]:
         path = results.stability(one["name"])
         record = read_json(path) if path.exists() else None
         if record and record["provenance"].get("point_hash") == one["hash"] and _is_known(record):
-            follow(Event("reused", one["name"]))
+            watch(Event("reused", one["name"]))
         else:
             still.append(one)
     if still:
-        start_workers("twin.campaign.stability_worker", results, {**job, "asked": still}, ranks, follow)
+        start_workers("twin.campaign.stability_worker", results, {**job, "asked": still}, ranks, watch)
 
 
 def _is_known(record: dict[str, Any]) -> bool:
@@ -101,10 +103,10 @@ def _is_known(record: dict[str, Any]) -> bool:
 def onset(rows: list[dict[str, Any]]) -> tuple[float, float, float] | None:
     """Where the leading growth rate changes sign: (Re, last Re that decays, first Re that grows), Re linear between.
 
-    None where it does not change sign in the series.
+    None where it does not change sign in the series, or only from one state of the flow to another.
     """
-    known = [(row["reynolds"], row["modes"][0]["growth"]) for row in rows if row.get("modes")]
-    for (below, decays), (above, grows) in pairwise(known):
-        if decays < 0 <= grows:
+    known = [(row["reynolds"], row["modes"][0]["growth"], row["left"]) for row in rows if row.get("modes")]
+    for (below, decays, left), (above, grows, later) in pairwise(known):
+        if decays < 0 <= grows and left == later:
             return below + (above - below) * decays / (decays - grows), below, above
     return None

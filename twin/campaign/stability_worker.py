@@ -20,7 +20,7 @@ from twin.case.load import load_any
 from twin.errors import NotConverged
 from twin.files import write_json
 from twin.flow import SteadySolver, shared_flows
-from twin.flow.stability import verdict
+from twin.flow.stability import follow, verdict
 from twin.junction import groups
 from twin.operating import OperatingPoint
 from twin.provenance import provenance
@@ -36,7 +36,7 @@ def run(job: dict[str, Any], comm: MPI.Comm) -> None:
         flow_worker = FlowWorker(case, job, comm)
         for one in job["asked"]:
             flow_worker.tell.point = one["name"]
-            _follow(one, flow_worker.steady_at, flow_worker.tell, job, comm)
+            _series(one, flow_worker.steady_at, flow_worker.tell, job, comm)
         return
     worker = Worker(case, job["level"], Results(Path(job["results"])), job["mesh_hash"], comm)
     for one in job["asked"]:
@@ -55,21 +55,15 @@ def run(job: dict[str, Any], comm: MPI.Comm) -> None:
                 raise
             return worker.flow, reynolds
 
-        _follow(one | {"precursor_fraction": share}, at, worker.tell, job, comm)
+        _series(one | {"precursor_fraction": share}, at, worker.tell, job, comm)
 
 
-def _follow(one: dict[str, Any], steady: Steady, tell: Teller, job: dict[str, Any], comm: MPI.Comm) -> None:
-    """The verdicts along a series."""
+def _series(one: dict[str, Any], steady: Steady, tell: Teller, job: dict[str, Any], comm: MPI.Comm) -> None:
+    """The verdicts along a series; where it is to follow, of each flow that an unstable one goes over to as well."""
     tell("start")
     rows: list[dict[str, Any]] = []
-    series = one["reynolds"] or [None]
-    for wanted in series:
-        row: dict[str, Any] = {"reynolds": wanted}
-        try:
-            solver, row["reynolds"] = steady(wanted)
-            row |= verdict(solver).as_dict()
-        except NotConverged as failure:
-            row |= {"verdict": "unknown", "reason": failure.message}
+
+    def note(row: dict[str, Any], complete: bool) -> None:
         rows.append(row)
         tell("step", text=f"verdict at Re {row['reynolds'] or 'of the case'}: {row['verdict']}")
         if comm.rank == 0:
@@ -77,11 +71,29 @@ def _follow(one: dict[str, Any], steady: Steady, tell: Teller, job: dict[str, An
                 "schema": SCHEMA,
                 "name": one["name"],
                 **({"precursor_fraction": one["precursor_fraction"]} if "precursor_fraction" in one else {}),
-                "complete": len(rows) == len(series),
+                "complete": complete,
                 "rows": rows,
                 "provenance": provenance(ranks=comm.size, mesh_hash=job["mesh_hash"], point_hash=one["hash"]),
             }
             write_json(Results(Path(job["results"])).stability(one["name"]), record)
+
+    series, left = one["reynolds"] or [None], 0
+    for wanted in series:
+        row: dict[str, Any] = {"reynolds": wanted, "left": left}
+        last = wanted == series[-1]
+        try:
+            solver, row["reynolds"] = steady(wanted)
+            found = verdict(solver)
+            while one["follow"] and found.word == "unstable":
+                note(row | found.as_dict(), complete=False)
+                follow(solver, found.modes[0])
+                left += 1
+                row["left"] = left
+                found = verdict(solver)
+            row |= found.as_dict()
+        except NotConverged as failure:
+            row |= {"verdict": "unknown", "reason": failure.message}
+        note(row, complete=last)
     tell("done", status=rows[-1]["verdict"])
 
 

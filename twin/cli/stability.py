@@ -42,6 +42,9 @@ def add_verbs(verbs: Any) -> None:
     parser.add_argument(
         "--reynolds", type=float, nargs="+", default=[], metavar="RE", help="a series at the flow ratio of each point"
     )
+    parser.add_argument(
+        "--follow", action="store_true", help="go on from the steady flow to which one goes over that is unstable"
+    )
 
 
 def stability(arguments: argparse.Namespace, reporter: Reporter) -> Any:
@@ -66,10 +69,11 @@ def stability(arguments: argparse.Namespace, reporter: Reporter) -> Any:
             if first:
                 figures = [f"{first['growth']:+.4f} ± {first['error']:.1g}", f"{first['frequency']:.3f}", first["kind"]]
             reynolds = f"{row['reynolds']:.6g}" if row["reynolds"] else ""
-            rows.append([record["name"], reynolds, row["verdict"], *figures, row.get("reason", "")])
+            state = "" if not row["left"] else f"{row['left']}"
+            rows.append([record["name"], reynolds, state, row["verdict"], *figures, row.get("reason", "")])
     unit = "U/L" if isinstance(case, FlowCase) else "U/bore"
     reporter.table(
-        title, ["flow", "Re", "verdict", f"growth rate, {unit}", f"frequency, {unit}", "mode", "reason"], rows
+        title, ["flow", "Re", "left", "verdict", f"growth rate, {unit}", f"frequency, {unit}", "mode", "reason"], rows
     )
     answers = []
     for record in records:
@@ -91,8 +95,8 @@ def _of_points(arguments: argparse.Namespace, reporter: Reporter) -> tuple[str, 
     made = make_mesh(case, level, results, reporter.progress)
     each = max(1, len(arguments.reynolds))
     with reporter.progress(f"leading modes on {ranks} ranks", each * len(points)) as bar:
-        follow, high = _follow(bar, each), arguments.allow_high_reynolds
-        records = run_stability(case, level, results, made, points, arguments.reynolds, ranks, follow, high)
+        how = ranks, _watch(bar, each), arguments.allow_high_reynolds, arguments.follow
+        records = run_stability(case, level, results, made, points, arguments.reynolds, *how)
     return f"steady or not: {case.name}, level {level}", records
 
 
@@ -107,15 +111,15 @@ def _of_flow_case(case: FlowCase, arguments: argparse.Namespace, reporter: Repor
         bar.advance(f"{made.quality.cells} cells")
     each = max(1, len(arguments.reynolds))
     with reporter.progress(f"leading modes on {ranks} ranks", each) as bar:
-        follow, high = _follow(bar, each), arguments.allow_high_reynolds
-        record = run_flow_stability(case, level, results, made, arguments.reynolds, ranks, follow, high)
+        how = ranks, _watch(bar, each), arguments.allow_high_reynolds, arguments.follow
+        record = run_flow_stability(case, level, results, made, arguments.reynolds, *how)
     return f"steady or not: {case.name}, level {level}", [record]
 
 
-def _follow(bar: Bar, each: int) -> Any:
+def _watch(bar: Bar, each: int) -> Any:
     """Shows the news of a worker: one step for each verdict."""
 
-    def follow(event: Any) -> None:
+    def watch(event: Any) -> None:
         if event.kind == "reused":
             bar.advance(f"{event.point} reused", each)
         elif event.kind == "step" and event.text.startswith("verdict "):
@@ -123,4 +127,4 @@ def _follow(bar: Bar, each: int) -> Any:
         else:
             bar.note(f"{event.point} {event.text}")
 
-    return follow
+    return watch

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -39,6 +39,10 @@ SHIFT = 2.0  # σ in U/bore, of the order of the frequencies 2πf at which jets 
 FASTEST = 20.0  # |1 − λ/σ| of a mode that matters; what the method says of faster ones is noise
 BETWEEN = 20  # vectors from one look at the eigenvalues to the next
 MOST_VECTORS = 500  # of velocity and pressure, in memory
+KICK = 0.5  # the largest speed of a disturbance that leaves an unstable flow, in U
+LEAP, LONGEST_LEAP = 0.25, 3.0  # of its steps: growth times step, and bore/U
+AT_REST = 2e-3  # change of its size in a step
+MOST_LEAPS = 100
 TOLERANCE = 1e-4  # of λ in U/bore: its residual, and its change from one look to the next
 
 
@@ -54,10 +58,12 @@ class Mode:
     growth: float
     frequency: float
     error: float
+    #: Its real part: what the solver's state would gain, on the entries that this rank owns. Its size means nothing.
+    shape: np.ndarray = field(default_factory=lambda: np.empty(0), repr=False, compare=False)
 
     def as_dict(self) -> dict[str, Any]:
         """The figures as JSON-like data."""
-        return asdict(self)
+        return {"kind": self.kind, "growth": self.growth, "frequency": self.frequency, "error": self.error}
 
 
 @dataclass(frozen=True)
@@ -178,8 +184,12 @@ class _Shifted:
             vector.destroy()
 
 
-def _krylov(apply: Callable[[np.ndarray], np.ndarray], begin: np.ndarray, comm: MPI.Comm) -> Iterator[np.ndarray]:
-    """Arnoldi's method without end: the Hessenberg matrix (m + 1, m) of each size m up to `MOST_VECTORS`."""
+def _krylov(
+    apply: Callable[[np.ndarray], np.ndarray], begin: np.ndarray, comm: MPI.Comm
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Arnoldi's method: for each size m up to `MOST_VECTORS` its vectors (m, entries here) and Hessenberg matrix
+    (m + 1, m).
+    """
 
     def norm(vector: np.ndarray) -> float:
         return float(np.sqrt(comm.allreduce(vector @ vector)))
@@ -197,35 +207,82 @@ def _krylov(apply: Callable[[np.ndarray], np.ndarray], begin: np.ndarray, comm: 
         length = norm(next_one)
         whole[last + 1, last] = length
         basis[last + 1] = next_one / length
-        yield whole[: last + 2, : last + 1]
+        yield known, whole[: last + 2, : last + 1]
 
 
-def _ritz(hessenberg: np.ndarray) -> list[tuple[complex, float]]:
-    """The estimates of λ with their residuals in U/bore, fastest growth first; of a pair the one with Im λ ≥ 0."""
+@dataclass(frozen=True)
+class _Estimate:
+    """λ in U/bore, its residual, and the coefficients (m,) of its vector."""
+
+    rate: complex
+    residual: float
+    vector: np.ndarray
+
+
+def _estimates(hessenberg: np.ndarray) -> list[_Estimate]:
+    """Those of S's Hessenberg matrix (m + 1, m), fastest growth first; of a pair the one with Im λ ≥ 0."""
     images, vectors = np.linalg.eig(hessenberg[:-1])
     slow = (np.abs(images) > 1 / FASTEST) & (images.imag >= 0)  # Im s has the sign of Im λ
-    images, vectors = images[slow], vectors[:, slow]
-    rates = SHIFT * (1 - 1 / images)
-    residuals = SHIFT / np.abs(images) ** 2 * np.abs(hessenberg[-1, -1] * vectors[-1])
-    order = np.argsort(-rates.real)
-    return list(zip(rates[order].tolist(), residuals[order].tolist(), strict=True))
+    found = [
+        _Estimate(
+            complex(SHIFT * (1 - 1 / image)),
+            float(SHIFT / abs(image) ** 2 * abs(hessenberg[-1, -1] * vector[-1])),
+            vector,
+        )
+        for image, vector in zip(images[slow], vectors.T[slow], strict=True)
+    ]
+    return sorted(found, key=lambda estimate: -estimate.rate.real)
 
 
 def _eigenvalues(jacobian: PETSc.Mat, mass: PETSc.Mat, begin: PETSc.Vec, kind: Kind, count: int) -> list[Mode]:
     before: list[complex] = []
     with _Shifted(jacobian, mass) as apply:
-        for hessenberg in _krylov(apply, begin.array, jacobian.comm.tompi4py()):
-            if hessenberg.shape[1] % BETWEEN:
+        for basis, hessenberg in _krylov(apply, begin.array, jacobian.comm.tompi4py()):
+            if len(basis) % BETWEEN:
                 continue
-            found = _ritz(hessenberg)[:count]
-            errors = [max(residual, abs(rate - old)) for (rate, residual), old in zip(found, before, strict=False)]
+            found = _estimates(hessenberg)[:count]
+            errors = [max(one.residual, abs(one.rate - old)) for one, old in zip(found, before, strict=False)]
             if len(errors) == count and max(errors) < TOLERANCE:
                 return [
-                    Mode(kind, rate.real, rate.imag / (2 * np.pi), error)
-                    for (rate, _), error in zip(found, errors, strict=True)
+                    Mode(kind, one.rate.real, one.rate.imag / (2 * np.pi), error, one.vector.real @ basis)
+                    for one, error in zip(found, errors, strict=True)
                 ]
-            before = [rate for rate, _ in found]
+            before = [one.rate for one in found]
     raise NotConverged(
         f"the leading {kind} eigenvalues did not converge with {MOST_VECTORS} vectors",
         "use a finer level: the flow may be under-resolved",
     )
+
+
+def follow(solver: SteadySolver, mode: Mode) -> None:
+    """Takes the solver from its unstable state to the steady flow that a mode which only grows leads to.
+
+    Steps of implicit Euler, each `LEAP` of the time in which the mode grows e-fold, until the disturbance stands still;
+    then Newton. The mode must be one of the solver's own mesh: one that changes sign in a mirror plane leads to a flow
+    that a half can't hold. Raises `NotConverged` where the flow does not come to rest, or comes back.
+    """
+    comm, first = solver.domain.comm, solver.state.x.array.copy()
+    here = np.zeros_like(first)
+    here[: len(mode.shape)] = mode.shape
+    here[~solver.is_velocity] = 0.0
+    largest = comm.allreduce(float(np.abs(here).max(initial=0.0)), op=MPI.MAX)
+    shape = here / largest
+    square = comm.allreduce(float(shape[: len(mode.shape)] @ shape[: len(mode.shape)]))
+
+    def size() -> float:
+        gained = (solver.state.x.array - first)[: len(mode.shape)]
+        return float(comm.allreduce(float(shape[: len(mode.shape)] @ gained)) / square)
+
+    solver.state.x.array[:] += KICK * shape
+    solver.state.x.scatter_forward()
+    sizes = [KICK]
+    while len(sizes) < MOST_LEAPS:
+        solver.advance(min(LEAP / mode.growth, LONGEST_LEAP))
+        sizes.append(size())
+        if abs(sizes[-1] - sizes[-2]) < AT_REST * abs(sizes[-1]):
+            break
+    solver.polish()
+    if not abs(size()) > KICK / 10:
+        raise NotConverged(
+            "the disturbance that grows leads back to the flow that it left", "march in time: the flow may be unsteady"
+        )

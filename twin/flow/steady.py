@@ -168,6 +168,30 @@ class SteadySolver:
         self.state.x.array[:] = 0.0
         self._reached = 0.0
 
+    def advance(self, step: float) -> None:
+        """One step of implicit Euler in time from the state, at the last Reynolds number and flows; `step` in bores/U.
+
+        Raises `NotConverged` where its linear systems can't be solved.
+        """
+        self._before.x.array[:] = self.state.x.array[self._velocity_map]
+        self._inertia.value = 1 / step
+        try:
+            for _ in range(2):
+                self._advance()
+        finally:
+            self._inertia.value = 0.0
+
+    def polish(self) -> None:
+        """Newton at the last Reynolds number and flows, from a state near a steady flow; or `NotConverged`."""
+        self._newton(f"Re {self._reached:.0f}", TOLERANCE)
+
+    @property
+    def is_velocity(self) -> np.ndarray:
+        """Which entries of the state are velocities, (entries,)."""
+        which = np.zeros(len(self.state.x.array), dtype=bool)
+        which[self._velocity_map] = True
+        return which
+
     # -- the discrete problem ----------------------------------------------------------------------------------------
 
     def _forms(self) -> tuple[fem.Form, fem.Form]:

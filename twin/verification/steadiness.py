@@ -6,12 +6,13 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import gmsh
 from mpi4py import MPI
 
 from twin.case.schema import Level
 from twin.check import Check
-from twin.fem.domain import read_domain
-from twin.flow import SteadySolver
+from twin.fem.domain import Domain, read_domain
+from twin.flow import Boundaries, SteadySolver
 from twin.flow.stability import Kind, Mode, leading_modes
 from twin.junction import find_connector
 from twin.meshing.build import mesh_connector
@@ -19,6 +20,7 @@ from twin.verification.flow import streams
 from twin.verification.unsteady import Channel, cylinder_domain
 
 _WAKE = "Sahin & Owens, Phys. Fluids 16 (2004) 1305, blockage 0.5, on the largest inflow speed; from memory"
+_JET = "Fearn, Mullin & Cliffe, J. Fluid Mech. 211 (1990) 595: 40.45 on half the height; from memory"
 _T_MIXER = "engulfment in T-mixers: Fani et al. (2013), Andreussi et al. (2015)"
 
 TWICE = Channel(height=2.0, length=28.0, x=8.0, y=1.0)  # a channel twice as wide as its cylinder
@@ -36,6 +38,52 @@ def shedding_onset(around: tuple[float, float] = (120.0, 128.0)) -> tuple[float,
 
     at, mode = _onset(solver, steady, "any", around)
     return at, mode.frequency / 1.5
+
+
+def leaning_onset(around: tuple[float, float] = (78.0, 84.0)) -> float:
+    """The Reynolds number at which the jet behind a threefold plane expansion begins to lean to one wall.
+
+    It is on the inlet's height and largest speed. The half above the axis is meshed.
+    """
+    domain = expansion_domain(0.125)
+    solver = SteadySolver(
+        domain, Boundaries({"inlet": lambda x: 1 - 4 * x[1] ** 2}, {"outlet": 0.0}, {"wall": ()}, ("symmetry",))
+    )
+
+    def steady(reynolds: float) -> None:
+        solver.solve(reynolds, {"inlet": 1 / 3})
+
+    return _onset(solver, steady, "antisymmetric", around)[0]
+
+
+def expansion_domain(size: float) -> Domain:
+    """The upper half of a channel of height 1 that widens to 3 at x = 0, from −2 to 30, in triangles of `size`."""
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name) / "expansion.msh"
+        gmsh.initialize(interruptible=False)
+        try:
+            gmsh.option.setNumber("General.Terminal", 0)
+            occ, model = gmsh.model.occ, gmsh.model
+            occ.fuse([(2, occ.addRectangle(-2, 0, 0, 3, 0.5))], [(2, occ.addRectangle(0, 0, 0, 30, 1.5))])
+            occ.synchronize()
+            names: dict[str, list[int]] = {}
+            for _, tag in model.getEntities(1):
+                x, y, _ = occ.getCenterOfMass(1, tag)
+                place = {-2.0: "inlet", 30.0: "outlet"}.get(round(x, 6)) or ("symmetry" if y < 1e-6 else "wall")
+                names.setdefault(place, []).append(tag)
+            for place, tags in names.items():
+                model.addPhysicalGroup(1, tags, name=place)
+            model.addPhysicalGroup(2, [tag for _, tag in model.getEntities(2)], name="fluid")
+            edge = model.mesh.field.add("MathEval")  # fine about the edge where the flow parts
+            model.mesh.field.setString(edge, "F", f"{size} * (0.3 + 0.5 * Sqrt(x^2 + (y - 0.5)^2) ^ 0.5)")
+            model.mesh.field.setAsBackgroundMesh(edge)
+            gmsh.option.setNumber("Mesh.MeshSizeExtendFromBoundary", 0)
+            model.mesh.generate(2)
+            model.mesh.setOrder(2)
+            gmsh.write(str(path))
+        finally:
+            gmsh.finalize()
+        return read_domain(path, MPI.COMM_SELF)
 
 
 def engulfment_onset(
@@ -69,11 +117,12 @@ def _onset(
 
 
 def checks() -> list[Check]:
-    """The onset of shedding behind a cylinder. Some seconds."""
+    """The onset of shedding behind a cylinder, and of leaning behind an expansion. Some seconds."""
     reynolds, strouhal = shedding_onset()
     return [
         Check("cylinder in a channel: Re at which it sheds", reynolds, 124.09, 0.01, _WAKE),
         Check("cylinder in a channel: Strouhal number there", strouhal, 0.3393, 0.01, _WAKE),
+        Check("threefold expansion: Re at which the jet leans to a wall", leaning_onset(), 80.9, 0.01, _JET),
     ]
 
 
