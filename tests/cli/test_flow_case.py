@@ -37,6 +37,7 @@ reference_velocity = "10 mm/s"
 scale = [0.5, 1]
 [output]
 forces = ["lid"]
+shear = ["wall"]
 pressure_differences = { both = ["left", "centre"] }
 [output.probes]
 left = ["0.2 mm", "0.5 mm"]
@@ -122,15 +123,23 @@ def test_a_flow_case_from_mesh_to_record(folder, capsys):
     assert drag["coefficient"][0] == pytest.approx(drag["force"][0] / (0.5 * 1000 * 0.01**2 * 1e-3))
     bands = data["refinement"]["quantities"]
     assert bands["pressure drop in"]["note"] == "two meshes" and bands["pressure drop in"]["relative"] < 0.2
+    assert bands["mean shear wall"]["values"][1] == data["shear"]["wall"]["mean_pa"] > 0
     assert bands["flow down"]["values"][1] == pytest.approx(flows["down"])
     point = where / "results" / "fine" / "points" / "flow"
     assert (point / "fields.vtu").exists() and (point / "record.json").exists()
     assert len((point / "line-middle.csv").read_text().splitlines()) == 7
+    assert len((point / "shear-wall.csv").read_text().splitlines()) > 40
     assert json.loads((where / "results" / "refinement.json").read_text())["levels"] == ["coarse", "fine"]
 
     code, out, errors = run(capsys, "solve", where, "--level", "fine")
     assert code == 0 and "flow reused" in errors
-    for word in ("Reynolds number", "elbow: flow on fine, steady", "forces on walls", "discretization error"):
+    for word in (
+        "Reynolds number",
+        "elbow: flow on fine, steady",
+        "forces on walls",
+        "shear on walls",
+        "discretization error",
+    ):
         assert word in out
 
     code, out, _ = run(capsys, "status", where, "--json")
@@ -154,6 +163,27 @@ def test_a_flow_case_from_mesh_to_record(folder, capsys):
 
     code, out, _ = run(capsys, "mesh", where, "--json")
     assert code == 0 and json.loads(out)["levels"]["coarse"]["reused"]
+
+
+@pytest.mark.field
+def test_an_unsteady_run_tells_its_series_and_plays(folder, capsys):
+    """On two ranks: the split in time, why a column has no frequency, and frames for ParaView."""
+    time = '[time]\nend = "0.1 s"\nstep = "0.02 s"\n[sweep]'
+    where = folder(("[sweep]", time), ('shear = ["wall"]', 'shear = ["wall"]\nfields_every = "0.04 s"'))
+    make_meshes(where)
+    code, out, errors = run(capsys, "solve", where, "--level", "coarse")
+    assert code == 0, errors
+    for word in ("flow down m^2/s", "constant", "fewer than 2 periods", "shear on walls"):
+        assert word in out
+    point = where / "results" / "coarse" / "points" / "flow"
+    assert sorted(path.name for path in point.glob("fields*")) == [
+        "fields-0001.vtu",
+        "fields-0002.vtu",
+        "fields.pvd",
+        "fields.vtu",
+    ]
+    header, *rows = (point / "series.csv").read_text().splitlines()
+    assert len(rows) == 5 and all(f"flow {name} m^2/s" in header for name in ("in", "right", "down"))
 
 
 @pytest.mark.field
@@ -194,6 +224,12 @@ def test_what_the_mesh_contradicts_is_refused(folder, capsys, changes, message):
         ([('viscosity = "1 mPa*s"', 'viscosity = "-1 mPa*s"')], "must be positive"),
         ([('viscosity = "1 mPa*s"', 'liquid = "water"')], "either a liquid or numbers"),
         ([('forces = ["lid"]', 'forces = ["in"]')], 'names "in", which is not a wall'),
+        ([('shear = ["wall"]', 'shear = ["in"]')], 'output.shear names "in", which is not a wall'),
+        ([('shear = ["wall"]', 'fields_every = "1 s"')], "fields_every is for an unsteady run"),
+        (
+            [('shear = ["wall"]', 'fields_every = "2 s"'), ("[sweep]", '[time]\nend = "1 s"\ncfl = 1.0\n[sweep]')],
+            "fields_every is longer than the run",
+        ),
         ([('["left", "centre"]', '["left", "center"]')], "which is not a probe"),
         ([("reference_length", "reference_lenght")], 'did you mean "reference_length"'),
         ([('["coarse.msh", "fine.msh"]', '["a/fine.msh", "fine.msh"]')], "must differ"),

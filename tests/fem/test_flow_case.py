@@ -3,14 +3,17 @@
 import csv
 import json
 import math
+import xml.etree.ElementTree as ElementTree
 
 import gmsh
+import meshio
 import numpy as np
 import pytest
 from mpi4py import MPI
 
 from twin.campaign import flow_worker
-from twin.campaign.flow_case import estimate_error, flow_mesh, quantities, unit_m
+from twin.campaign.flow_case import estimate_error, flow_mesh, quantities, run_flow, unit_m
+from twin.campaign.flow_march import statistics
 from twin.campaign.flow_problem import FlowProblem
 from twin.campaign.refinement import refine
 from twin.campaign.run import check_laminar
@@ -42,6 +45,7 @@ pressure = "5 Pa"
 [flow]
 [output]
 forces = ["bottom"]
+shear = ["bottom"]
 [output.probes]
 middle = ["1 mm", "0.5 mm"]
 [output.lines.across]
@@ -135,6 +139,72 @@ def test_a_channel_has_poiseuille_s_pressure_drop(case_of):
     assert record["probes"]["middle"]["pressure_pa"] == pytest.approx(5 + drop / 2, rel=1e-6)
     line = np.array(record["lines"]["across"]["velocity_m_s"])[:, 0]
     assert line == pytest.approx(0.06 * np.array([0, 0.1875, 0.25, 0.1875, 0]), abs=1e-9)
+    assert inlet["peak_m_s"] == pytest.approx(0.015, rel=1e-9) and "peak_m_s" not in record["boundaries"]["out"]
+
+
+def test_a_channel_has_poiseuille_s_shear_on_its_walls(case_of):
+    both = ('shear = ["bottom"]', 'shear = ["bottom", "top"]')
+    case = case_of(CHANNEL, both)
+    steady_one, march = solved(case)[0], solved(case_of(UNSTEADY + 'start = "steady"\n', both))[0]
+    shear = 6 * 1e-3 * 1e-2 / 1e-3  # 6 µ U/H
+    for record in (steady_one, march):
+        for wall in ("bottom", "top"):
+            one = record["shear"][wall]
+            assert [one["largest_pa"], one["mean_pa"]] == pytest.approx([shear, shear], rel=1e-5) and one["turns"] == []
+    header, table = table_of(case, "shear-top.csv")
+    assert header == ["x m", "y m", "shear x Pa", "shear y Pa"]
+    assert np.all(np.diff(table[:, 0]) > 0) and table[:, 1] == pytest.approx(1e-3)
+    assert table[:, 2] == pytest.approx(shear, rel=1e-5) and table[:, 3] == pytest.approx(0, abs=1e-12)
+
+
+STEP = (
+    CHANNEL.split("[boundaries]")[0].replace("channel.msh", "step.msh")
+    + """
+[boundaries]
+walls = ["bottom", "top", "step"]
+[boundaries.inlets.in]
+mean_velocity = "0.1 m/s"
+[boundaries.outlets.out]
+[flow]
+[output]
+shear = ["bottom", "step"]
+"""
+)
+
+
+def step(path, size):
+    """A channel that is 1 mm high before its step and 2 mm behind it."""
+
+    def name_of(x, y):
+        return {-1: "in", 8: "out"}.get(x) or ("top" if y == 2 else "bottom" if y == 0 else "step")
+
+    rectangles(path, [(-1, 1, 1, 1), (0, 0, 8, 2)], name_of, size)
+
+
+def test_the_flow_behind_a_step_attaches_where_finer_meshes_say(tmp_path, case_of):
+    """On one and three ranks at the same place; it has an error band."""
+    step(tmp_path / "step.msh", 0.3)
+    step(tmp_path / "fine.msh", 0.15)
+    case = case_of(STEP.replace('"step.msh"', '["step.msh", "fine.msh"]'))
+    found, tables = [], []
+    for ranks in (1, 3):
+        results = Results.of(case, "step", tmp_path / str(ranks))
+        mesh = flow_mesh(case, "step", results.mesh)
+        found += run_flow(case, "step", results, mesh, [1.0], ranks)
+        tables.append((results.point("flow") / "shear-bottom.csv").read_text().splitlines())
+    coarse, on_three = found
+    for wall in ("bottom", "step"):
+        assert on_three["shear"][wall]["mean_pa"] == pytest.approx(coarse["shear"][wall]["mean_pa"], rel=1e-7)
+    here, there = (np.array([line.split(",") for line in table[1:]], dtype=float) for table in tables)
+    assert here == pytest.approx(there, rel=1e-6, abs=1e-9)
+    ((kind, place),) = ((one["kind"], one["at_m"]) for one in coarse["shear"]["bottom"]["turns"])
+    fine = Results.of(case, "fine", tmp_path / "1")
+    (record,) = run_flow(case, "fine", fine, flow_mesh(case, "fine", fine.mesh), [1.0], 1)
+    levels = [("step", Results.of(case, "step", tmp_path / "1")), ("fine", fine)]
+    band = estimate_error(case, levels, 1.0)["quantities"]["attachment 1 of 1 bottom x"]
+    assert kind == "attachment" and band["unit"] == "m" and band["values"][0] == place[0]
+    assert band["values"] == pytest.approx([band["values"][1]] * 2, rel=0.03) and place[1] == 0
+    assert record["shear"]["bottom"]["turns"][0]["at_m"][0] == band["values"][1]
 
 
 def test_three_inlets_share_one_outlet_and_one_is_a_plug(tmp_path, case_of):
@@ -168,6 +238,8 @@ points = 3
     flows = {name: one["flow"] for name, one in record["boundaries"].items()}
     assert flows == pytest.approx({"left": -2e-5, "right": -1e-5, "top": -5e-6, "out": 3.5e-5, "wall": 0}, abs=1e-15)
     assert record["reynolds"] == pytest.approx(35)
+    peaks = {name: record["boundaries"][name]["peak_m_s"] for name in ("left", "top")}
+    assert peaks["left"] == pytest.approx(0.03, rel=1e-6) and 5e-3 < peaks["top"] < 6e-3  # zero at the rim
     plug = np.array(record["lines"]["top"]["velocity_m_s"])
     assert np.ptp(plug[:, 1]) < 0.2 * abs(plug[1, 1]) and plug[1, 1] == pytest.approx(-5e-3, rel=0.15)
     parabola = np.array(record["lines"]["left"]["velocity_m_s"])[:, 0]
@@ -249,11 +321,27 @@ def test_a_flow_that_fails_is_recorded_with_its_history(case_of, monkeypatch):
 UNSTEADY = CHANNEL + '[time]\nend = "0.2 s"\nstep = "0.02 s"\nsave = "0.1 s"\n'
 
 
-def rows_of(case):
-    path = Results.of(case, "channel").point("flow") / "series.csv"
-    with path.open() as file:
+def table_of(case, name):
+    with (Results.of(case, "channel").point("flow") / name).open() as file:
         header, *rows = list(csv.reader(file))
     return header, np.array(rows, dtype=float)
+
+
+def rows_of(case):
+    return table_of(case, "series.csv")
+
+
+def interrupt(monkeypatch, after):
+    """Marches stop when they have passed a time, in seconds, of a case whose L/U is 0.2 s."""
+    advance = TransientSolver.advance
+
+    def interrupted(self, reynolds, flows, until, **more):
+        if until * 0.2 > after:
+            raise KeyboardInterrupt
+        return advance(self, reynolds, flows, until, **more)
+
+    monkeypatch.setattr(TransientSolver, "advance", interrupted)
+    return advance
 
 
 def test_an_unsteady_run_goes_on_where_it_was_interrupted(tmp_path, case_of, monkeypatch):
@@ -263,17 +351,13 @@ def test_an_unsteady_run_goes_on_where_it_was_interrupted(tmp_path, case_of, mon
     assert record["status"] == "unsteady" and record["time"]["rows"] == 10
     assert -record["boundaries"]["in"]["flow"] == pytest.approx(2e-5)
     header, straight = rows_of(load_any(tmp_path))
-
-    advance = TransientSolver.advance
-
-    def interrupted(self, reynolds, flows, until, **more):
-        if until * 0.2 > 0.11:  # L/U is 0.2 s
-            raise KeyboardInterrupt
-        return advance(self, reynolds, flows, until, **more)
+    factor = np.minimum(1 + 10 * straight[:, 0], 2)
+    for name, sign in (("in", -1), ("out", 1)):
+        assert straight[:, header.index(f"flow {name} m^2/s")] == pytest.approx(sign * 1e-5 * factor, rel=1e-9)
 
     for path in Results.of(load_any(tmp_path), "channel").point("flow").iterdir():
         path.unlink()
-    monkeypatch.setattr(TransientSolver, "advance", interrupted)
+    advance = interrupt(monkeypatch, 0.11)
     with pytest.raises(KeyboardInterrupt):
         solved(load_any(tmp_path))
     assert len(rows_of(load_any(tmp_path))[1]) == 5
@@ -282,6 +366,69 @@ def test_an_unsteady_run_goes_on_where_it_was_interrupted(tmp_path, case_of, mon
     assert "going on from t = 0.1 s" in again["history"]
     resumed = rows_of(load_any(tmp_path))
     assert resumed[0] == header and resumed[1] == pytest.approx(straight, rel=1e-4, abs=1e-7)
+
+
+def frames_of(case):
+    """The times of the frames, and what they hold."""
+    folder = Results.of(case, "channel").point("flow")
+    listed = ElementTree.parse(folder / "fields.pvd").getroot().findall("Collection/DataSet")
+    assert sorted(path.name for path in folder.glob("fields-*.vtu")) == [one.get("file") for one in listed]
+    return [float(one.get("timestep")) for one in listed], [meshio.read(folder / one.get("file")) for one in listed]
+
+
+def test_fields_of_times_between_have_neither_gaps_nor_duplicates(case_of, monkeypatch):
+    text = UNSTEADY.replace("[output]", '[output]\nfields_every = "0.06 s"')
+    case = case_of(text)
+    solved(case)
+    times, straight = frames_of(case)
+    assert times == pytest.approx([0.06, 0.12, 0.18])
+    middle = np.linalg.norm(straight[0].points[:, :2] - [1, 0.5], axis=1).argmin()
+    _, series = rows_of(case)
+    assert series[2, 0] == pytest.approx(0.06) and np.ptp([one.point_data["velocity"][middle, 0] for one in straight])
+
+    folder = Results.of(case, "channel").point("flow")
+    (folder / "record.json").unlink()
+    for path in folder.glob("restart-*.npz"):
+        path.unlink()
+    (folder / "fields-0009.vtu").touch()  # of another run
+    advance = interrupt(monkeypatch, 0.15)
+    with pytest.raises(KeyboardInterrupt):
+        solved(case)
+    assert frames_of(case)[0] == pytest.approx([0.06, 0.12])
+    monkeypatch.setattr(TransientSolver, "advance", advance)
+    (record,) = solved(case)
+    assert "going on from t = 0.1 s" in record["history"]
+    times, again = frames_of(case)
+    assert times == pytest.approx([0.06, 0.12, 0.18])
+    for one, other in zip(again, straight, strict=True):
+        assert one.point_data["velocity"] == pytest.approx(other.point_data["velocity"], rel=1e-4, abs=1e-8)
+
+    solved(case_of(text, ('fields_every = "0.06 s"\n', "")))
+    assert not list(folder.glob("fields-*.vtu")) and not (folder / "fields.pvd").exists()
+
+
+def test_a_step_that_divides_the_run_is_kept_exactly(case_of):
+    """A tenth of the run is not a whole number of its steps."""
+    case = case_of(CHANNEL + '[time]\nend = "0.25 s"\nstep = "0.01 s"\n')
+    solved(case)
+    header, rows = rows_of(case)
+    assert len(rows) == 25 and rows[:, header.index("step s")] == pytest.approx(0.01, rel=1e-7)
+
+
+def test_statistics_are_of_whole_periods():
+    moments = np.linspace(0, 3.7, 371)
+    found = statistics(moments, 5 + np.sin(2 * np.pi * moments))
+    assert found["frequency_hz"] == pytest.approx(1, rel=1e-3) and found["note"] == ""
+    assert found["mean"] == pytest.approx(5, abs=1e-3) and found["highest"] == pytest.approx(6, abs=1e-3)
+    assert found["to_s"] - found["from_s"] == pytest.approx(3, rel=1e-3)
+    short = statistics(moments, 5 + np.sin(2 * moments))
+    assert short["frequency_hz"] is None and short["note"] == "fewer than 2 periods"
+    assert (short["from_s"], short["to_s"]) == pytest.approx((0, 3.7))
+    assert statistics(moments, np.sin(2 * np.pi * moments**3))["note"] == "irregular"
+    longer = np.linspace(0, 10, 1001)
+    assert statistics(longer, np.sin(2 * np.pi * longer) + longer / 2)["note"] == "irregular"  # it drifts
+    assert statistics(moments, 5 + 1e-14 * np.sin(2 * np.pi * moments))["note"] == "constant"
+    assert statistics(moments[:1], moments[:1])["mean"] == 0
 
 
 def test_an_unsteady_run_from_the_steady_state_stays_there(case_of):

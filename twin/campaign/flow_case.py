@@ -139,6 +139,12 @@ def quantities(record: dict[str, Any]) -> dict[str, tuple[float, str, float]]:
             found[f"force {name} {axis}"] = (value, units["force"], force)
         for axis, value in zip("xyz", one["coefficient"] or (), strict=False):
             found[f"coefficient {name} {axis}"] = (value, "", 1.0)
+    for name, one in record["shear"].items():
+        found[f"largest shear {name}"] = (one["largest_pa"], "Pa", pressure)
+        found[f"mean shear {name}"] = (one["mean_pa"], "Pa", pressure)
+        for label, place in turns(one):  # named with their number, so that meshes of other numbers are not compared
+            for axis, value in zip("xyz", place, strict=False):
+                found[f"{label} {name} {axis}"] = (value, "m", reference["length_m"])
     for name, one in record["probes"].items():
         found[f"pressure {name}"] = (one["pressure_pa"], "Pa", pressure)
         for axis, value in zip("xyz", one["velocity_m_s"], strict=False):
@@ -148,3 +154,12 @@ def quantities(record: dict[str, Any]) -> dict[str, tuple[float, str, float]]:
     for name, one in record.get("time", {}).get("statistics", {}).items():
         found[f"mean {name}"] = (one["mean"], "", 0.0)
     return found
+
+
+def turns(shear: dict[str, Any]) -> list[tuple[str, list[float]]]:
+    """Where the shear on a wall of a record turns: each kind counted along the wall, as in `attachment 1 of 2`."""
+    kinds = [one["kind"] for one in shear["turns"]]
+    return [
+        (f"{one['kind']} {kinds[: index + 1].count(one['kind'])} of {kinds.count(one['kind'])}", one["at_m"])
+        for index, one in enumerate(shear["turns"])
+    ]

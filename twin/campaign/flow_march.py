@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
-import itertools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from dolfinx import fem
 
+from twin.campaign.flow_frames import Frames
 from twin.campaign.flow_problem import FlowProblem, Scales
 from twin.campaign.flow_record import Points, Sample, write_csv
 from twin.case import Results
@@ -19,6 +20,7 @@ from twin.flow.transient import TransientSolver, TransientState
 
 #: What may change without a new start.
 _FREE = ("end", "save", "average_from")
+CONSTANT = 1e-10  # of its size: what swings less in the series is constant
 
 
 class March:
@@ -44,9 +46,10 @@ class March:
         self._flows = problem.flows_at(scales, scale)
         self._solver = TransientSolver(problem.domain, boundaries, watch=lambda line: None)
         self.velocity, self.pressure = self._solver.velocity, self._solver.pressure
-        self._sample = Sample(problem, points, scales, self.velocity, self.pressure, self._solver.change)
+        self.sample = Sample(problem, points, scales, self.velocity, self.pressure, self._solver.change)
         self._mesh = results.mesh / "junction.msh"
-        folder = results.point(problem.case.point_name(scale))
+        self._folder = folder = results.point(problem.case.point_name(scale))
+        self._fields_every = problem.case.output.fields_every
         data = problem.case.resolved()
         data["time"] = {key: value for key, value in data["time"].items() if key not in _FREE}
         self._restart = folder / f"restart-{digest({'scale': scale, **data})}.npz"
@@ -77,16 +80,15 @@ class March:
             header, *rows = list(csv.reader(file))
         return header, [[float(word) for word in row] for row in rows]
 
-    def numbers(self) -> dict[str, Any]:
-        """Those of a record, at the time that is reached."""
-        return self._sample.numbers()
-
-    def run(self) -> dict[str, Any]:
-        """Marches to the end; returns the summary of the series."""
+    def run(self, write_fields: Callable[[str], None]) -> dict[str, Any]:
+        """Marches to the end; returns the summary of the series. `write_fields` writes the present fields by name."""
         time, unit = self._time, self._scales.time_s
-        saves = _multiples(time.save or time.end / 10, time.end)
+        saves = _multiples(time.save or _tenth(time.end, time.step), time.end)
         samples = _multiples(time.sample, time.end) if time.sample else []
-        for mark in sorted({*saves, *samples}):
+        frames = Frames(self._folder, _frame_times(self._fields_every, time.end), write_fields, self._comm)
+        if self._solver.time == 0:
+            frames.clear()
+        for mark in sorted({*saves, *samples, *frames.times}):
             if mark / unit <= self._solver.time * (1 + 1e-9):
                 continue
             state = self._solver.advance(
@@ -103,6 +105,8 @@ class March:
             self._watch(
                 f"t = {mark:g} of {time.end:g} s, CFL {state.cfl:.2f}, rate of change {state.rate / unit:.2e} 1/s"
             )
+            if mark in frames.times:
+                frames.take(mark)
             if mark in saves:
                 self._save()
         return self._summary()
@@ -114,7 +118,7 @@ class March:
             "time s": state.time * scales.time_s,
             "step s": state.step * scales.time_s,
             "rate of change 1/s": state.rate / scales.time_s,
-            **self._sample.row(),
+            **self.sample.row(),
         }
         self._header = list(row)
         self._rows.append(list(row.values()))
@@ -125,30 +129,18 @@ class March:
         self._solver.save(self._restart, self._mesh)
 
     def _summary(self) -> dict[str, Any]:
-        """Means over time (by the trapezoidal rule) and extremes of all columns since `average_from`, and the frequency
-        of those that swing.
-        """
+        """The statistics of all columns since `average_from`."""
         table = np.array(self._rows)
         table = table[table[:, 0] >= self._time.average_from * (1 - 1e-9)]
-        moments, statistics = table[:, 0], {}
-        for index, name in enumerate(self._header):
-            if index < 3:
-                continue
-            column = table[:, index]
-            span = moments[-1] - moments[0]
-            mean = float(np.trapezoid(column, moments) / span) if span > 0 else float(column[-1])
-            statistics[name] = {
-                "mean": mean,
-                "lowest": float(column.min()),
-                "highest": float(column.max()),
-                "frequency_hz": _frequency(moments, column - mean),
-            }
+        moments = table[:, 0]
         return {
             "end_s": float(moments[-1]),
             "from_s": self._time.average_from,
             "rows": len(self._rows),
             "rate_of_change": float(table[-1, 2]),
-            "statistics": statistics,
+            "statistics": {
+                name: statistics(moments, table[:, index]) for index, name in enumerate(self._header) if index > 2
+            },
         }
 
 
@@ -158,13 +150,56 @@ def _multiples(of: float, end: float) -> list[float]:
     return [*(float(f"{number * of:.9g}") for number in range(1, count)), end]
 
 
-def _frequency(moments: np.ndarray, swing: np.ndarray) -> float | None:
-    """The frequency of a swing about 0 from its upward crossings; None with less than three of them, or no swing."""
-    if len(swing) < 5 or np.ptp(swing) == 0:
-        return None
+def _tenth(end: float, step: float | None) -> float:
+    """A tenth of the run, in whole steps: a restart file shall not shorten them."""
+    return end / 10 if step is None else math.ceil(end / 10 / step - 1e-9) * step
+
+
+def _frame_times(every: float | None, end: float) -> list[float]:
+    """The multiples of a time; the end is one of them only where it is a multiple as well."""
+    times = _multiples(every, end) if every else []
+    return times if every and abs(len(times) * every - end) < 1e-9 * end else times[:-1]
+
+
+def statistics(moments: np.ndarray, column: np.ndarray) -> dict[str, Any]:
+    """The extremes of a column of the series, its frequency from the upward crossings of its mean, and its mean (by the
+    trapezoidal rule): over whole periods where it has a frequency, over all moments otherwise. `note` says why it has
+    none.
+    """
+    window, mean = (moments[0], moments[-1]), _mean(moments, column, moments[0], moments[-1])
+    crossings = _crossings(moments, column - mean)
+    gaps = np.diff([moments[0], *crossings, moments[-1]])  # those at both ends are parts of a period
+    periods = gaps[1:-1]
+    frequency, note = None, ""
+    if np.ptp(column) <= CONSTANT * np.max(abs(column)):
+        note = "constant"
+    elif len(periods) < 2:
+        note = "fewer than 2 periods"
+    elif np.ptp(periods) >= 0.2 * periods.mean() or gaps.max() > 1.2 * periods.mean():  # the latter where it drifts
+        note = "irregular"
+    else:
+        frequency, window = float(1 / periods.mean()), (crossings[0], crossings[-1])
+        mean = _mean(moments, column, *window)
+    return {
+        "mean": mean,
+        "from_s": float(window[0]),
+        "to_s": float(window[1]),
+        "lowest": float(column.min()),
+        "highest": float(column.max()),
+        "frequency_hz": frequency,
+        "note": note,
+    }
+
+
+def _mean(moments: np.ndarray, column: np.ndarray, start: float, end: float) -> float:
+    """The mean of a column from one time to another, (n,) at its moments, (n,)."""
+    if start == end:
+        return float(column[-1])
+    times = np.concatenate([[start], moments[(moments > start) & (moments < end)], [end]])
+    return float(np.trapezoid(np.interp(times, moments, column), times) / (end - start))
+
+
+def _crossings(moments: np.ndarray, swing: np.ndarray) -> np.ndarray:
+    """When a swing passes 0 upwards."""
     up = np.flatnonzero((swing[:-1] < 0) & (swing[1:] >= 0))
-    if len(up) < 3:
-        return None
-    crossings = moments[up] - swing[up] * (moments[up + 1] - moments[up]) / (swing[up + 1] - swing[up])
-    gaps = np.array([later - earlier for earlier, later in itertools.pairwise(crossings)])
-    return float(1 / gaps.mean()) if np.ptp(gaps) < 0.2 * gaps.mean() else None
+    return moments[up] - swing[up] * (moments[up + 1] - moments[up]) / (swing[up + 1] - swing[up])

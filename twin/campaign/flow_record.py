@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from twin.fem.forms import compiled
 from twin.files import whole
 from twin.flow.forces import Force
 from twin.flow.probes import Probes
+from twin.flow.shear import WallShear, wall_shear
 
 
 class Points:
@@ -52,7 +53,7 @@ class Sample:
         change: fem.Function | None = None,
     ) -> None:
         self._problem, self._points, self._scales = problem, points, scales
-        self._velocity, self._pressure = velocity, pressure
+        self._velocity, self._pressure, self._change = velocity, pressure, change
         self._output, self._roles = problem.case.output, dict(problem.case.boundaries.roles)
         domain = problem.domain
         normal = ufl.FacetNormal(domain.mesh)
@@ -67,9 +68,20 @@ class Sample:
             for name in self._output.forces
         }
         self._force = {name: self._force_on(name, change) for name in self._output.forces}
+        inlets = problem.case.boundaries.inlets
+        self._entering = {name: domain.dofs(velocity.function_space, name) for name in inlets}
 
-    def numbers(self) -> dict[str, Any]:
-        """All of a record's numbers."""
+    def shear(self) -> dict[str, WallShear]:
+        """The shear on each wall that the case wants it of: places in m, shear in Pa."""
+        problem, scales = self._problem, self._scales
+        fields = self._velocity, self._pressure, scales.reynolds
+        return {
+            name: wall_shear(problem.domain, *fields, name, self._change).scaled(scales.length_m, scales.pressure_pa)
+            for name in self._output.shear
+        }
+
+    def numbers(self, shear: Mapping[str, WallShear]) -> dict[str, Any]:
+        """All of a record's numbers; the shear is that of `shear()`."""
         boundaries = self._boundaries()
         inflow = -sum(one["flow"] for one in boundaries.values() if one["flow"] < 0)
         net = sum(one["flow"] for one in boundaries.values())
@@ -87,6 +99,14 @@ class Sample:
             "boundaries": boundaries,
             "balance": {"inflow": inflow, "net": net, "relative": net / through if through else 0.0},
             "forces": self._forces(),
+            "shear": {
+                name: {
+                    "largest_pa": one.largest,
+                    "mean_pa": one.mean,
+                    "turns": [{"kind": kind, "at_m": place.tolist()} for kind, place in one.turns()],
+                }
+                for name, one in shear.items()
+            },
             "probes": probes,
             "pressure_differences_pa": self._differences(probes),
             "lines": lines,
@@ -97,6 +117,8 @@ class Sample:
         pressures = self._mean_pressures()
         inlets = self._problem.case.boundaries.inlets
         found = {f"pressure drop {name} Pa": pressures[name] - self._after(pressures) for name in inlets}
+        unit = "m^3/s" if self._scales.dim == 3 else "m^2/s"
+        found |= {f"flow {name} {unit}": self._flow[name]() * self._scales.flow for name in self._push}
         unit = "N" if self._scales.dim == 3 else "N/m"
         for name, one in self._forces().items():
             found |= {f"force {name} {axis} {unit}": value for axis, value in zip("xyz", one["force"], strict=False)}
@@ -119,8 +141,15 @@ class Sample:
                 one["pressure_pa"] = pressures[name]
             if role == "inlet":
                 one["pressure_drop_pa"] = pressures[name] - self._after(pressures)
+                one["peak_m_s"] = self._peak(name) * self._scales.velocity_m_s
             found[name] = one
         return found
+
+    def _peak(self, name: str) -> float:
+        """The largest speed at the nodes of an inlet."""
+        domain = self._problem.domain
+        speeds = np.linalg.norm(self._velocity.x.array.reshape(-1, domain.dim)[self._entering[name]], axis=1)
+        return float(domain.comm.allreduce(speeds.max(initial=0.0), op=MPI.MAX))
 
     def _mean_pressures(self) -> dict[str, float]:
         scale = self._scales.pressure_pa * self._scales.area
@@ -187,6 +216,14 @@ def write_lines(folder: Path, record: dict[str, Any]) -> None:
         header = [*(f"{axis} m" for axis in axes), *(f"velocity {axis} m/s" for axis in axes), "pressure Pa"]
         columns = zip(line["at_m"], line["velocity_m_s"], line["pressure_pa"], strict=True)
         write_csv(folder / f"line-{name}.csv", header, [[*at, *speed, value] for at, speed, value in columns])
+
+
+def write_shear(folder: Path, shear: Mapping[str, WallShear]) -> None:
+    """The shear on each wall as `shear-NAME.csv`: coordinates in m, the fluid's tangential traction on it in Pa."""
+    for name, one in shear.items():
+        axes = "xyz"[: one.at.shape[1]]
+        header = [*(f"{axis} m" for axis in axes), *(f"shear {axis} Pa" for axis in axes)]
+        write_csv(folder / f"shear-{name}.csv", header, np.hstack([one.at, one.shear]).tolist())
 
 
 def write_csv(path: Path, header: list[str], rows: list[list[float]]) -> None:

@@ -5,6 +5,7 @@ mpirun -n 2 python -m twin.campaign.flow_worker JOB.json
 
 from __future__ import annotations
 
+import functools
 import time
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from mpi4py import MPI
 from twin.campaign.flow_case import SCHEMA, flow_hash
 from twin.campaign.flow_march import March
 from twin.campaign.flow_problem import FlowProblem, Scales
-from twin.campaign.flow_record import Points, Sample, write_lines
+from twin.campaign.flow_record import Points, Sample, write_lines, write_shear
 from twin.campaign.serving import Teller, serve
 from twin.case import FlowCase, Results
 from twin.case.load import load_any
@@ -144,12 +145,13 @@ class FlowWorker:
         _, flow = self._steady_flow(scale, scales)
         self.tell("step", text="forces, probes, fields")
         self._write_fields(scales, flow.velocity, flow.pressure)
+        sample = Sample(self.problem, self.points, scales, flow.velocity, flow.pressure)
         return {
             "status": flow.status,
             "iterations": flow.iterations,
             "residual": flow.residual,
             "unknowns": _unknowns(flow.velocity) + _unknowns(flow.pressure),
-            **Sample(self.problem, self.points, scales, flow.velocity, flow.pressure).numbers(),
+            **self._numbers(sample),
         }
 
     def _unsteady(self, scale: float, scales: Scales) -> dict[str, Any]:
@@ -159,14 +161,22 @@ class FlowWorker:
             solver = self._solver_for(boundaries)
             flow = solver.solve(scales.reynolds, self.problem.flows_at(scales, scale)(0.0))
             march.start(flow.velocity, flow.pressure)
-        summary = march.run()
-        self._write_fields(scales, march.velocity, march.pressure)
+        write_fields = functools.partial(self._write_fields, scales, march.velocity, march.pressure)
+        summary = march.run(write_fields)
+        write_fields()
         return {
             "status": "unsteady",
             "unknowns": _unknowns(march.velocity) + _unknowns(march.pressure),
             "time": summary,
-            **march.numbers(),
+            **self._numbers(march.sample),
         }
+
+    def _numbers(self, sample: Sample) -> dict[str, Any]:
+        """Those of a record; the shear on walls has a table of its own beside it."""
+        shear = sample.shear()
+        if self.comm.rank == 0:
+            write_shear(self.results.point(self.tell.point), shear)
+        return sample.numbers(shear)
 
     def _solver_for(self, boundaries: Boundaries) -> SteadySolver:
         """The solver of these boundaries: that of before where they are the same in its units."""
@@ -196,7 +206,9 @@ class FlowWorker:
             solver.start_from_nodal(found[0][:, : self.domain.dim], *found[1:])
             self._watch("starting from the fields of before")
 
-    def _write_fields(self, scales: Scales, velocity: fem.Function, pressure: fem.Function) -> None:
+    def _write_fields(
+        self, scales: Scales, velocity: fem.Function, pressure: fem.Function, name: str = "fields.vtu"
+    ) -> None:
         """Velocity in m/s and pressure in Pa, on the mesh in its own unit."""
         fast = fem.Function(velocity.function_space)
         fast.x.array[:] = velocity.x.array * scales.velocity_m_s
@@ -204,7 +216,7 @@ class FlowWorker:
         high.x.array[:] = high.x.array * scales.pressure_pa + self.problem.base_pa
         folder = self.results.point(self.tell.point)
         storage.write_fields(
-            self.domain, self.results.mesh / "junction.vtu", folder / "fields.vtu", velocity=fast, pressure=high
+            self.domain, self.results.mesh / "junction.vtu", folder / name, velocity=fast, pressure=high
         )
 
 

@@ -238,12 +238,14 @@ class FlowTime(Table):
     """An unsteady run, in seconds; in steps of `step`, or as long as `cfl` allows."""
 
     end: Time
-    step: Time | None = None
+    step: Time | None = Field(None, description="at most: shortened where it would pass a moment that is wanted")
     cfl: PositiveFloat | None = Field(None, le=10)
     start: str = Field("rest", pattern="^(rest|steady)$")
     sample: Time | None = Field(None, description="between two rows of series.csv; default: every step")
     average_from: Annotated[float, _quantity("time", positive=False)] = Field(0.0, ge=0)
-    save: Time | None = Field(None, description="between two restart files; default: a tenth of the run")
+    save: Time | None = Field(
+        None, description="between two restart files; default: a tenth of the run, in whole steps"
+    )
 
     @model_validator(mode="after")
     def _one_step(self) -> FlowTime:
@@ -275,9 +277,11 @@ class Output(Table):
     """What the record holds besides flows, pressures and the balance. Coordinates are lengths."""
 
     forces: list[str] = Field(default_factory=list)
+    shear: list[str] = Field(default_factory=list, description="walls whose shear is told, point by point")
     probes: dict[str, Point] = Field(default_factory=dict)
     lines: dict[str, Line] = Field(default_factory=dict)
     pressure_differences: dict[str, tuple[str, str]] = Field(default_factory=dict)
+    fields_every: Time | None = Field(None, description="of an unsteady run: between two files fields-NUMBER.vtu")
 
     @model_validator(mode="after")
     def _known(self) -> Output:
@@ -312,10 +316,16 @@ class FlowCase(Table):
             mistakes.append("levels are for a connector or a STEP file: a mesh brings its own elements")
         if self.junction.mesh is None and not self.levels:
             mistakes.append("a connector or a STEP file needs a table [levels.NAME] with the element sizes")
-        for name in self.output.forces:
-            if name not in self.boundaries.walls:
-                known = ", ".join(self.boundaries.walls) or "none"
-                mistakes.append(f'output.forces names "{name}", which is not a wall; walls are {known}')
+        for key in ("forces", "shear"):
+            for name in getattr(self.output, key):
+                if name not in self.boundaries.walls:
+                    known = ", ".join(self.boundaries.walls) or "none"
+                    mistakes.append(f'output.{key} names "{name}", which is not a wall; walls are {known}')
+        if self.output.fields_every is not None:
+            if self.time is None:
+                mistakes.append("output.fields_every is for an unsteady run, with a table [time]")
+            elif self.output.fields_every > self.time.end:
+                mistakes.append("output.fields_every is longer than the run: leave it out, fields.vtu is its end")
         if not self.boundaries.inlets and not self.boundaries.slides and self.flow.reference_velocity is None:
             mistakes.append("without an inlet the flow has no scale of its own: give flow.reference_velocity")
         if self.boundaries.closed and self.flow.reference_length is None:

@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from twin.campaign import estimate_error, flow_mesh, flow_state, run_flow, show_event
+from twin.campaign.flow_case import turns
 from twin.case import FlowCase, Results
 from twin.cli.common import ranks_of
 from twin.cli.console import Reporter
@@ -189,7 +190,7 @@ def _show(case: FlowCase, record: Record, refinement: Record, reporter: Reporter
             f"area {units['area']}",
             f"flow out {units['flow']}",
             "pressure Pa",
-            "drop to outlets Pa",
+            "drop to the outlets' mean Pa",
             "±",
         ],
         [
@@ -211,6 +212,7 @@ def _show(case: FlowCase, record: Record, refinement: Record, reporter: Reporter
             rows.append([name, axis, value, _band(bands, f"force {name} {axis}"), _digits(coefficient)])
     if rows:
         reporter.table("forces on walls", ["wall", "axis", units["force"], "±", "coefficient"], rows)
+    _show_shear(record, bands, reporter)
     if record["probes"]:
         rows = [
             [
@@ -232,6 +234,21 @@ def _show(case: FlowCase, record: Record, refinement: Record, reporter: Reporter
     _show_refinement(refinement, reporter)
 
 
+def _show_shear(record: Record, bands: Record, reporter: Reporter) -> None:
+    rows, places = [], []
+    for name, one in record["shear"].items():
+        sizes = (f"{kind} shear {name}" for kind in ("largest", "mean"))
+        largest, mean = (_band(bands, size) for size in sizes)
+        rows.append([name, _digits(one["largest_pa"]), largest, _digits(one["mean_pa"]), mean])
+        for label, at in turns(one):
+            error = ", ".join(_band(bands, f"{label} {name} {axis}") for axis, _ in zip("xyz", at, strict=False))
+            places.append([name, label, ", ".join(f"{value:.5g}" for value in at), error.strip(", ")])
+    if rows:
+        reporter.table("shear on walls", ["wall", "largest Pa", "±", "mean Pa", "±"], rows)
+    if places:
+        reporter.table("where the shear changes its direction", ["wall", "what", "at m", "± m"], places)
+
+
 def _warnings(record: Record) -> list[str]:
     """What to know before these numbers are believed."""
     found = []
@@ -247,11 +264,18 @@ def _show_series(record: Record, reporter: Reporter) -> None:
     if "time" not in record:
         return
     rows = [
-        [name, one["mean"], one["lowest"], one["highest"], "" if one["frequency_hz"] is None else one["frequency_hz"]]
+        [
+            name,
+            one["mean"],
+            f"{one['from_s']:.4g} to {one['to_s']:.4g}",
+            one["lowest"],
+            one["highest"],
+            one["note"] or one["frequency_hz"],
+        ]
         for name, one in record["time"]["statistics"].items()
     ]
     title = f"from {record['time']['from_s']:g} to {record['time']['end_s']:g} s"
-    reporter.table(title, ["series", "mean", "lowest", "highest", "frequency Hz"], rows)
+    reporter.table(title, ["series", "mean", "over s", "lowest", "highest", "frequency Hz"], rows)
 
 
 def _show_refinement(refinement: Record, reporter: Reporter) -> None:
