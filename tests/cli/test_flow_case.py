@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from twin.case import FlowCase, load, load_any
@@ -162,7 +163,11 @@ def test_a_flow_case_from_mesh_to_record(folder, capsys):
     assert 0.3 < half / whole < 0.7
 
     code, out, _ = run(capsys, "mesh", where, "--json")
-    assert code == 0 and json.loads(out)["levels"]["coarse"]["reused"]
+    coarse = json.loads(out)["levels"]["coarse"]
+    assert code == 0 and coarse["reused"]
+    assert np.array(coarse["extent_m"]) == pytest.approx(np.array([[0, 3e-3], [-1e-3, 1e-3]]), abs=1e-12)
+    code, out, _ = run(capsys, "mesh", where)
+    assert "0 … 0.003, -0.001 … 0.001" in out and "0.001 m" in out
 
 
 @pytest.mark.field
@@ -208,33 +213,39 @@ def test_what_the_mesh_contradicts_is_refused(folder, capsys, changes, message):
         ([('flow = "10 mm^2/s"\n', "")], "boundaries.inlets.in: needs its rate"),
         ([('flow = "10 mm^2/s"', 'flow = "10 mm"')], "is not a flow"),
         ([('flow = "10 mm^2/s"', 'flow = "inf m^2/s"')], "is not finite"),
-        ([('"10 mm^2/s"', '"10 mm^2/s"\nmean_velocity = "1 m/s"')], "needs its rate"),
+        ([('"10 mm^2/s"', '"10 mm^2/s"\nmean_velocity = "1 m/s"')], "in: give flow or mean_velocity, not both"),
         ([('"10 mm^2/s"', '"0 mm^2/s"'), ('"5 mm/s"', '"0 mm/s"')], "nothing moves the fluid"),
         ([("wall = {}", "in = {}")], "in is inlet and wall: a boundary has one role"),
         ([('"10 mm^2/s"', '"10 mm^2/s"\nprofile = "parabolic"')], 'the profile "parabolic" is none of'),
         ([('"10 mm^2/s"', '"10 mm^2/s"\nprofile = "measured.csv"')], "can't read"),
-        ([('"10 mm^2/s"', '"10 mm^2/s"\nprofile = "wrong.csv"')], "wrong.csv are x, u"),
+        ([('"10 mm^2/s"', '"10 mm^2/s"\nprofile = "wrong.csv"')], "inlets.in.profile: the columns of"),
         ([('"10 mm^2/s"', '"10 mm^2/s"\nprofile = "nan.csv"')], "row 3 of"),
         ([('"10 mm^2/s"', '"10 mm^2/s"\nformula = "__import__(1)"')], "known are"),
         ([('"10 mm^2/s"', '"10 mm^2/s"\nscale = false')], "scale = false is for a profile file"),
-        ([('"10 mm^2/s"', '"10 mm^2/s"\nhistory = "pulse.csv"')], "is for an unsteady run"),
+        (
+            [('"10 mm^2/s"', '"10 mm^2/s"\nhistory = "pulse.csv"')],
+            "boundaries.inlets.in.history: is for an unsteady run",
+        ),
         ([("[boundaries.outlets.right]\n[boundaries.outlets.down]\n", "")], "what enters must leave: name an outlet"),
         ([CLOSED, ('"5 mm/s"', '"0 mm/s"')], "nothing moves the fluid"),
-        ([CLOSED, ('reference_length = "1 mm"\n', "")], "give flow.reference_length"),
+        ([CLOSED, ('reference_length = "1 mm"\n', "")], "flow.reference_length: a closed flow"),
         ([('viscosity = "1 mPa*s"', 'viscosity = "-1 mPa*s"')], "must be positive"),
         ([('viscosity = "1 mPa*s"', 'liquid = "water"')], "either a liquid or numbers"),
-        ([('forces = ["lid"]', 'forces = ["in"]')], 'names "in", which is not a wall'),
-        ([('shear = ["wall"]', 'shear = ["in"]')], 'output.shear names "in", which is not a wall'),
-        ([('shear = ["wall"]', 'fields_every = "1 s"')], "fields_every is for an unsteady run"),
+        ([('forces = ["lid"]', 'forces = ["in"]')], 'output.forces: names "in", which is not a wall'),
+        ([('shear = ["wall"]', 'shear = ["in"]')], 'output.shear: names "in", which is not a wall'),
+        ([('shear = ["wall"]', 'fields_every = "1 s"')], "fields_every: is for an unsteady run"),
         (
             [('shear = ["wall"]', 'fields_every = "2 s"'), ("[sweep]", '[time]\nend = "1 s"\ncfl = 1.0\n[sweep]')],
-            "fields_every is longer than the run",
+            "fields_every: is longer than the run",
         ),
         ([('["left", "centre"]', '["left", "center"]')], "which is not a probe"),
         ([("reference_length", "reference_lenght")], 'did you mean "reference_length"'),
         ([('["coarse.msh", "fine.msh"]', '["a/fine.msh", "fine.msh"]')], "must differ"),
         ([("[sweep]", '[time]\nend = "1 s"\n[sweep]')], "give either step"),
-        ([("[sweep]", "[levels.coarse]\nwall_size = 0.2\ncore_size = 0.2\n[sweep]")], "a mesh brings its own"),
+        (
+            [("[sweep]", "[levels.coarse]\nwall_size = 0.2\ncore_size = 0.2\n[sweep]")],
+            "levels: is for a connector or a STEP file: a mesh brings its own",
+        ),
         ([("scale = [0.5, 1]", "scale = [-1]")], "greater than 0"),
     ],
 )
@@ -245,6 +256,13 @@ def test_mistakes_in_the_file_are_told_with_their_key(folder, capsys, changes, m
     (where / "pulse.csv").write_text("t,factor\n0,1\n1,2\n")
     code, out, errors = run(capsys, "status", where)
     assert code == 2 and out == "" and message in errors, errors
+
+
+def test_a_flow_case_may_leave_out_its_table_flow(folder):
+    table = '[flow]\nreference_length = "1 mm"\nreference_velocity = "10 mm/s"\n'
+    with_defaults = load_any(folder((table, "[flow]\n"))).resolved()
+    without = load_any(folder((table, "")))
+    assert isinstance(without, FlowCase) and without.resolved() == with_defaults
 
 
 def test_verbs_of_the_reactor_say_that_they_are_not_for_a_flow_case(folder, capsys):

@@ -104,9 +104,9 @@ def problem_of(case):
     return FlowProblem(case, read_domain(mesh.msh, MPI.COMM_SELF), unit_m(case, level))
 
 
-def solved(case, scales=(1.0,)):
-    """The records of a case on its first mesh, on one rank."""
-    level = case.level_names[0]
+def solved(case, scales=(1.0,), level=None):
+    """The records of a case on one of its meshes, the first by default, on one rank."""
+    level = level or case.level_names[0]
     results = Results.of(case, level)
     mesh = flow_mesh(case, level, results.mesh)
     job = {
@@ -284,9 +284,13 @@ def test_a_pipe_s_hydraulic_diameter_is_its_bore(small):
         ([("inlets.in]", "inlets.inflow]")], "no boundary inflow"),
         ([('"bottom", "top"', '"bottom"')], "does not say what the boundary top is"),
         ([('mean_velocity = "10 mm/s"', 'flow = "5 mL/h"')], "wrong unit for a 2-D mesh"),
-        ([('"1 mm", "0.5 mm"', '"1 mm", "1.5 mm"')], 'the point "middle"'),
+        ([('"1 mm", "0.5 mm"', '"1 mm", "1.5 mm"')], r"the point middle at \(0.001, 0.0015\) m is not in the fluid"),
         ([('"1 mm", "0.5 mm"', '"1 mm", "0.5 mm", "0 mm"')], "the mesh is 2-D, and the probe middle is not"),
         ([('mean_velocity = "10 mm/s"', 'mean_velocity = "10 mm/s"\nformula = "1/(y - y)"')], "is not finite"),
+        (
+            [('mean_velocity = "10 mm/s"', 'mean_velocity = "10 mm/s"\nformula = "y - 0.5"')],
+            "lets nothing in on the whole",
+        ),
         ([('"10 mm/s"', '"1.1 m/s"')], "has Re 2200"),
         ([('"10 mm/s"', '"1.1 m/s"'), ("[flow]", '[flow]\nreference_length = "0.1 mm"')], 'outlet "out" of channel'),
     ],
@@ -297,6 +301,13 @@ def test_what_does_not_fit_the_mesh_is_refused_before_anything_is_solved(case_of
         solved(case)
     assert caught.value.remedy
     assert not (case.folder / "results" / "channel" / "points").exists()
+
+
+def test_a_reynolds_number_of_a_mesh_in_the_wrong_unit_is_explained(case_of):
+    problem = problem_of(case_of(CHANNEL, ('bore = "1 mm"', 'bore = "1 m"')))
+    with pytest.raises(BadInput, match="has Re 20000") as caught:
+        problem.check_laminar(problem.scales(1.0), 1.0, allowed=False)
+    assert "correct the bore" in caught.value.remedy and "the mesh measures 2 × 1 m" in caught.value.remedy
 
 
 def test_high_reynolds_numbers_need_permission():
@@ -460,8 +471,8 @@ def test_probes_reach_the_curved_wall(tmp_path):
     points = np.column_stack([np.cos(turn), np.sin(turn)])
     points = np.vstack([points, 0.6 * points])
     assert Probes(domain, points).sample(field) == pytest.approx(points @ [1, 2], abs=5e-3)
-    with pytest.raises(BadInput, match='"far" at'):
-        Probes(domain, np.array([[1.2, 0.0]]), ["far"])
+    with pytest.raises(BadInput, match=r"the point far at \(0\.0024, 0\) m is not in the fluid"):
+        Probes(domain, np.array([[1.2, 0.0]]), ["far"], unit_m=2e-3)
 
 
 # -- closed flows -----------------------------------------------------------------------------------------------------
@@ -640,6 +651,8 @@ def test_the_example_of_celik():
 def test_sequences_without_an_order_get_a_wide_band():
     swing = refine([1.0, 1.2, 1.1], [4.0, 2.0, 1.0])
     assert swing.note == "oscillates" and swing.order is None and swing.error == pytest.approx(0.6)
+    apart = refine([1.0, 1.1, 1.3], [4.0, 2.0, 1.0])
+    assert apart.note == "no order" and apart.order == pytest.approx(-1) and apart.error > 3 * 0.2
     stalled = refine([1.0, 1.1, 1.195], [4.0, 2.0, 1.0])
     assert stalled.note == "no order" and stalled.error > 3 * 0.095
     assert refine([1.0, 1.1], [2.0, 1.0]).error == pytest.approx(0.1)
@@ -648,9 +661,38 @@ def test_sequences_without_an_order_get_a_wide_band():
     assert refine([1.0], [1.0]) is None and refine([1.0, 1.1], [1.02, 1.0]) is None
 
 
+def test_an_order_above_the_formal_one_gives_neither_a_limit_nor_a_tight_band():
+    chance = refine([1.0, 1.614, 1.624], [4.0, 2.0, 1.0])
+    assert chance.note == "too fast" and chance.order == pytest.approx(5.94, abs=0.01)
+    assert chance.extrapolated is None and chance.error == pytest.approx(3 * 0.614)
+    of_order = [1 - 0.01 * size**4.2 for size in (4.0, 2.0, 1.0)]
+    assert refine(of_order, [4.0, 2.0, 1.0]).note == ""
+    assert refine(of_order, [4.0, 2.0, 1.0], formal=3).note == "too fast"
+    # The highest v of `cases/cavity2d`, whose band must hold that of Botella & Peyret.
+    highest = refine([0.37991285, 0.37739565, 0.37706346], [0.029462783, 0.019641855, 0.013094570], formal=3)
+    assert highest.order == pytest.approx(5, abs=0.02) and abs(0.3769447 - highest.values[-1]) < highest.error
+
+
+def test_meshes_of_different_geometry_give_no_estimate(tmp_path, case_of):
+    def tube(name, length, size):
+        names = {0: "in", length: "out"}
+        named = lambda x, y: names.get(x, "bottom" if y < 0.5 else "top")  # noqa: E731
+        rectangles(tmp_path / f"{name}.msh", [(0, 0, length, 1)], named, size)
+
+    for name, length, size in (("short", 2, 0.34), ("long", 3, 0.24), ("finer", 3, 0.17)):
+        tube(name, length, size)
+    case = case_of(CHANNEL, ('"channel.msh"', '["short.msh", "long.msh", "finer.msh"]'))
+    for level in case.level_names:
+        solved(case, level=level)
+    found = [(level, Results.of(case, level)) for level in case.level_names]
+    refused = estimate_error(case, found, 1.0)
+    assert refused["quantities"] == {} and "the area is 2e-06 on short and 3e-06 on finer" in refused["note"]
+    assert estimate_error(case, found[1:], 1.0)["quantities"]["pressure drop in"]["note"] == "same"
+
+
 def test_one_mesh_gives_no_estimate(case_of):
     case = case_of()
     (record,) = solved(case)
     answer = estimate_error(case, [("channel", Results.of(case, "channel"))], 1.0)
     assert answer["note"] == "no error estimate: one mesh" and answer["quantities"] == {}
-    assert quantities(record)["pressure drop in"][0] == pytest.approx(0.24)
+    assert quantities(record)["pressure drop in"].value == pytest.approx(0.24)

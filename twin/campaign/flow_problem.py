@@ -168,9 +168,20 @@ class FlowProblem:
 
     def check_laminar(self, scales: Scales, scale: float, allowed: bool) -> None:
         """Raises `BadInput` where the flow may be turbulent."""
-        check_laminar(scales.reynolds, f"{self.case.name}, on its reference length and velocity,", allowed)
-        for name, reynolds in self.outlet_reynolds(scales, scale).items():
-            check_laminar(reynolds, f'the outlet "{name}" of {self.case.name}', allowed)
+        try:
+            check_laminar(scales.reynolds, f"{self.case.name}, on its reference length and velocity,", allowed)
+            for name, reynolds in self.outlet_reynolds(scales, scale).items():
+                check_laminar(reynolds, f'the outlet "{name}" of {self.case.name}', allowed)
+        except BadInput as error:  # a mesh in mm that is read in m gives such a number as well
+            size = " × ".join(f"{part:.3g}" for part in self._size_m())
+            unit = f"or correct the bore, which is the length of the mesh's unit: the mesh measures {size} m"
+            raise BadInput(error.message, f"{error.remedy}; {unit}") from None
+
+    def _size_m(self) -> np.ndarray:
+        """The edges of the mesh's bounding box in m, (dim,)."""
+        points, gather = self.domain.mesh.geometry.x[:, : self.domain.dim], self.domain.comm.allgather
+        low, high = points.min(axis=0, initial=np.inf), points.max(axis=0, initial=-np.inf)
+        return (np.max(gather(high), axis=0) - np.min(gather(low), axis=0)) * self.length_m
 
     # -- what enters -------------------------------------------------------------------------------------------------
 

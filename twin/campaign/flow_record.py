@@ -28,13 +28,13 @@ class Points:
         output, length, dim = problem.case.output, problem.length_m, problem.domain.dim
         self.at_m = {name: list(point) for name, point in output.probes.items()}
         points = np.array([*self.at_m.values()]).reshape(-1, dim) / length
-        self.probes = Probes(problem.domain, points, [*self.at_m])
+        self.probes = Probes(problem.domain, points, [*self.at_m], length)
         self.lines: dict[str, tuple[np.ndarray, Probes]] = {}
         for name, line in output.lines.items():
             share = np.linspace(0, 1, line.points)[:, None]
             line_points = (1 - share) * np.array(line.start) + share * np.array(line.end)
-            names = [f"{name}[{index}]" for index in range(line.points)]
-            self.lines[name] = line_points, Probes(problem.domain, line_points / length, names)
+            names = [f"{index + 1} of the line {name}" for index in range(line.points)]
+            self.lines[name] = line_points, Probes(problem.domain, line_points / length, names, length)
 
 
 class Sample:

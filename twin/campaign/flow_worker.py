@@ -229,7 +229,7 @@ def run(job: dict[str, Any], comm: MPI.Comm) -> None:
     """The flows of a job on every rank of `comm`."""
     case = load_any(job["case"])
     if not isinstance(case, FlowCase):
-        raise BadInput(f"{job['case']} is no flow case any more", "put its table [flow] back")
+        raise BadInput(f"{job['case']} is no flow case any more", "ask for what it is now, a reactor case")
     worker = FlowWorker(case, job, comm)
     for scale in job["scales"]:
         worker.solve(scale)

@@ -15,7 +15,9 @@ SAFETY = 1.25  # with an observed order
 SAFETY_BLIND = 3.0  # with an assumed one
 LEAST_RATIO = 1.1  # of mesh sizes; below it the differences say nothing about the error
 ASSUMED = 2.0  # the order of the pressure
-ORDERS = (0.5, 6.0)  # an observed order outside is no order: P2–P1 gives 2 to 4
+LEAST_ORDER = 0.5  # an observed order below it is no order
+FORMAL = 4.0  # of an integral over a boundary: the most that P2–P1 gives, twice the order of its energy norm
+SLACK = 1.1  # by which an observed order may be above the formal one (Oberkampf & Roy 2010)
 CONVERGED = 1e-9  # relative: differences below it are those of the iterations
 
 
@@ -26,8 +28,9 @@ class Refinement:
     `relative` is that over the value (the grid convergence index), None where the value is 0. `order` and
     `extrapolated` are None where the values show none. The notes: *same* on the two finest meshes, to the solver's
     tolerance · *two meshes*: second order is assumed, the band is 3 |φ₁ − φ₂|/(r₂₁² − 1) · *no order* that is
-    plausible: the same with an order held between 0.5 and 2 (Oberkampf & Roy 2010) · *oscillates*: the band is 3 times
-    the largest change · *close meshes*: sizes differ by less than 1.3.
+    plausible, but a lower one: the same with an order of 0.5, or the next band where that is wider · *too fast*: the
+    order is above the formal one, so the last change is small by chance and does not bound the error: the band is 3
+    times the largest change · *oscillates*: the same band · *close meshes*: sizes differ by less than 1.3.
     """
 
     unit: str
@@ -36,17 +39,20 @@ class Refinement:
     extrapolated: float | None
     error: float
     relative: float | None
-    note: str  # "", "same", "two meshes", "oscillates", "no order", "close meshes"
+    note: str  # "", "same", "two meshes", "oscillates", "too fast", "no order", "close meshes"
 
     def as_dict(self) -> dict[str, Any]:
         """The result as JSON-like data."""
         return asdict(self)
 
 
-def refine(values: list[float], sizes: list[float], unit: str = "", scale: float = 0.0) -> Refinement | None:
+def refine(
+    values: list[float], sizes: list[float], unit: str = "", scale: float = 0.0, formal: float = FORMAL
+) -> Refinement | None:
     """The estimate from values on meshes of falling `sizes`; None with less than two that differ enough in size.
 
-    `scale` is what a large value would be: changes that are tiny against it are those of the iterations.
+    `scale` is what a large value would be: changes that are tiny against it are those of the iterations. `formal` is
+    the order that the method has for this quantity where the flow is smooth.
     """
     if len(values) < 2 or sizes[-2] / sizes[-1] < LEAST_RATIO:
         return None
@@ -63,25 +69,27 @@ def refine(values: list[float], sizes: list[float], unit: str = "", scale: float
     if len(values) < 3 or sizes[-3] / sizes[-2] < LEAST_RATIO:
         return result(SAFETY_BLIND * abs(change) / (ratio**ASSUMED - 1), "two meshes")
     before, before_ratio = medium - values[-3], sizes[-3] / sizes[-2]
+    widest = SAFETY_BLIND * max(abs(change), abs(before))
     if before / change <= 0:
-        return result(SAFETY_BLIND * max(abs(change), abs(before)), "oscillates")
+        return result(widest, "oscillates")
     order = _order(before / change, ratio, before_ratio)
-    if order is None or not ORDERS[0] <= order <= ORDERS[1]:
-        safe = min(max(order or 0.0, ORDERS[0]), ASSUMED)
-        return result(SAFETY_BLIND * abs(change) / (ratio**safe - 1), "no order", order)
+    if order is None or order < LEAST_ORDER:
+        return result(max(widest, SAFETY_BLIND * abs(change) / (ratio**LEAST_ORDER - 1)), "no order", order)
+    if order > SLACK * formal:
+        return result(widest, "too fast", order)
     step = change / (ratio**order - 1)
     return result(SAFETY * abs(step), "" if min(ratio, before_ratio) >= 1.3 else "close meshes", order, fine + step)
 
 
 def _order(quotient: float, fine_ratio: float, coarse_ratio: float) -> float | None:
     """The observed order from ε₃₂/ε₂₁ by the fixed-point iteration of Celik et al.; None where it finds none."""
-    order = abs(math.log(quotient)) / math.log(fine_ratio)
+    order = math.log(quotient) / math.log(fine_ratio)
     for _ in range(200):
         try:
             shift = math.log((fine_ratio**order - 1) / (coarse_ratio**order - 1))
         except (ValueError, OverflowError, ZeroDivisionError):
             return None
-        new = abs(math.log(quotient) + shift) / math.log(fine_ratio)
+        new = (math.log(quotient) + shift) / math.log(fine_ratio)  # of values that run apart it is negative
         if abs(new - order) < 1e-10:
             return new
         order = (new + order) / 2

@@ -1,14 +1,17 @@
 """What the `case.toml` of a flow case may say: any laminar flow through a junction, channel or around a body.
 
-A flow case has a table `[flow]` in the place of `[sweeps]`. Quantities are text with a unit in the file, SI here.
+A flow case has `[fluid]` and `[boundaries]` in the place of `[sweeps]`. Quantities are text with a unit in the file,
+SI here.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from twin.case.schema import (
     IN_ORDER,
@@ -66,6 +69,24 @@ def _rate(text: object) -> Rate:
 def _listed(value: object) -> object:
     """Names alone stand for tables with nothing in them."""
     return {str(name): {} for name in value} if isinstance(value, list) else value
+
+
+def _mistakes_of(key: str, read: Callable[[Path], object], path: Path) -> list[tuple[str, str]]:
+    """What is wrong with the file of a key, with that key."""
+    try:
+        read(path)
+    except BadInput as error:
+        return [(key, f"{error.message} ({error.remedy})" if error.remedy else error.message)]
+    return []
+
+
+def _told_by_key(mistakes: list[tuple[str, str]]) -> ValidationError:
+    """One error for mistakes that only the whole file shows, each with the key that it is about."""
+    details = [
+        InitErrorDetails(type=PydanticCustomError("mistake", "{words}", {"words": words}), loc=(key,), input=None)
+        for key, words in mistakes
+    ]
+    return ValidationError.from_exception_data("case.toml", details)
 
 
 def _several(value: object) -> object:
@@ -152,7 +173,9 @@ class Inlet(Table):
                 raise ValueError("scale = false is for a profile file or a formula that gives m/s")
             if rates:
                 raise ValueError("with scale = false the profile gives the rate: leave out flow and mean_velocity")
-        elif rates != 1:
+        elif rates > 1:
+            raise ValueError("give flow or mean_velocity, not both")
+        elif not rates:
             raise ValueError(f'needs its rate: flow = "{EXAMPLE["flow"]}" or mean_velocity = "0.2 m/s"')
         return self
 
@@ -303,7 +326,7 @@ class FlowCase(Table):
     levels: Annotated[dict[Annotated[str, Field(pattern=NAME)], Level], IN_ORDER] = Field(default_factory=dict)
     fluid: Fluid
     boundaries: FlowBoundaries
-    flow: FlowReference
+    flow: FlowReference = FlowReference()
     time: FlowTime | None = None
     sweep: FlowSweep | None = None
     output: Output = Output()
@@ -311,42 +334,43 @@ class FlowCase(Table):
 
     @model_validator(mode="after")
     def _fits_together(self) -> FlowCase:
-        mistakes = []
+        mistakes: list[tuple[str, str]] = []
         if self.junction.mesh is not None and self.levels:
-            mistakes.append("levels are for a connector or a STEP file: a mesh brings its own elements")
+            mistakes.append(("levels", "is for a connector or a STEP file: a mesh brings its own elements"))
         if self.junction.mesh is None and not self.levels:
-            mistakes.append("a connector or a STEP file needs a table [levels.NAME] with the element sizes")
+            mistakes.append(("levels", "a connector or a STEP file needs a table [levels.NAME] with the element sizes"))
         for key in ("forces", "shear"):
             for name in getattr(self.output, key):
                 if name not in self.boundaries.walls:
                     known = ", ".join(self.boundaries.walls) or "none"
-                    mistakes.append(f'output.{key} names "{name}", which is not a wall; walls are {known}')
+                    mistakes.append((f"output.{key}", f'names "{name}", which is not a wall; walls are {known}'))
         if self.output.fields_every is not None:
+            key = "output.fields_every"
             if self.time is None:
-                mistakes.append("output.fields_every is for an unsteady run, with a table [time]")
+                mistakes.append((key, "is for an unsteady run, with a table [time]"))
             elif self.output.fields_every > self.time.end:
-                mistakes.append("output.fields_every is longer than the run: leave it out, fields.vtu is its end")
+                mistakes.append((key, "is longer than the run: leave it out, fields.vtu is its end"))
         if not self.boundaries.inlets and not self.boundaries.slides and self.flow.reference_velocity is None:
-            mistakes.append("without an inlet the flow has no scale of its own: give flow.reference_velocity")
+            words = "without an inlet the flow has no scale of its own: give flow.reference_velocity"
+            mistakes.append(("flow.reference_velocity", words))
         if self.boundaries.closed and self.flow.reference_length is None:
-            mistakes.append("a closed flow has no outlet whose diameter it refers to: give flow.reference_length")
+            words = "a closed flow has no outlet whose diameter it refers to: give flow.reference_length"
+            mistakes.append(("flow.reference_length", words))
         mistakes += self._mistakes_in_files()
         if mistakes:
-            raise ValueError("; ".join(mistakes))
+            raise _told_by_key(mistakes)
         return self
 
-    def _mistakes_in_files(self) -> list[str]:
+    def _mistakes_in_files(self) -> list[tuple[str, str]]:
         found = []
         for name, inlet in self.boundaries.inlets.items():
-            try:
-                if inlet.profile.endswith(".csv"):
-                    read_profile(self.folder / inlet.profile)
-                if inlet.history is not None:
-                    if self.time is None:
-                        found.append(f"the history of the inlet {name} is for an unsteady run, with a table [time]")
-                    read_history(self.folder / inlet.history)
-            except BadInput as error:
-                found.append(f"{error.message} ({error.remedy})" if error.remedy else error.message)
+            key = f"boundaries.inlets.{name}"
+            if inlet.profile.endswith(".csv"):
+                found += _mistakes_of(f"{key}.profile", read_profile, self.folder / inlet.profile)
+            if inlet.history is not None:
+                if self.time is None:
+                    found.append((f"{key}.history", "is for an unsteady run, with a table [time]"))
+                found += _mistakes_of(f"{key}.history", read_history, self.folder / inlet.history)
         return found
 
     @property

@@ -51,13 +51,18 @@ def load(folder: Path | str) -> Case:
 
 
 def load_any(folder: Path | str) -> Case | FlowCase:
-    """The case of a folder: a flow case where its file has a table `[flow]`, else a reactor case."""
+    """The case of a folder: a flow case or a reactor case, by the tables of its file."""
     folder = Path(folder)
     if not folder.is_dir():
         raise BadInput(f"there is no case folder {folder}", "give a folder with a case.toml, e.g. cases/liang2023")
     path = folder / "case.toml"
     data = {**read_toml(path), "folder": folder}
-    return validated(FlowCase, data, path) if "flow" in data else validated(Case, data, path)
+    return validated(FlowCase, data, path) if _is_flow(data) else validated(Case, data, path)
+
+
+def _is_flow(data: dict[str, Any]) -> bool:
+    """Whether a file is that of a flow case, which may have left out its table `[flow]`, as that has only defaults."""
+    return "flow" in data or ("sweeps" not in data and not {"fluid", "boundaries"}.isdisjoint(data))
 
 
 def load_expected(case: Case) -> list[ExpectedValue]:

@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from twin.campaign import estimate_error, flow_mesh, flow_state, run_flow, show_event
-from twin.campaign.flow_case import turns
+from twin.campaign.flow_case import turns, unit_m
 from twin.case import FlowCase, Results
 from twin.cli.common import ranks_of
 from twin.cli.console import Reporter
@@ -22,13 +22,22 @@ Record = dict[str, Any]
 
 def mesh(case: FlowCase, arguments: argparse.Namespace, reporter: Reporter) -> Any:
     """`twin mesh`: all meshes of the case, or that of `--level`."""
-    rows, answer = [], {}
+    rows, faces, answer = [], [], {}
     for level, results in _levels(case, arguments):
         made = _make_mesh(case, level, results, reporter)
         quality = made.quality
+        unit, dim = unit_m(case, level), quality.dimension
+        box = [[unit * low, unit * high] for low, high in made.extent]
         answer[level] = {"hash": made.hash, "reused": made.reused, "msh": made.msh, **quality.as_dict()}
-        rows.append([level, quality.cells, quality.nodes, quality.min_scaled_jacobian, ", ".join(quality.areas)])
-    reporter.table(f"meshes of {case.name}", ["level", "cells", "nodes", "scaled Jacobian ≥", "boundaries"], rows)
+        answer[level]["extent_m"] = box
+        extent = ", ".join(f"{low:.4g} … {high:.4g}" for low, high in box)
+        rows.append([level, quality.cells, quality.nodes, quality.min_scaled_jacobian, extent])
+        for name, area in quality.areas.items():
+            faces.append([level, name, f"{area * unit ** (dim - 1):.4g} {'m^2' if dim == 3 else 'm'}"])
+    reporter.table(
+        f"meshes of {case.name}", ["level", "cells", "nodes", "scaled Jacobian ≥", "extent m, along x, y[, z]"], rows
+    )
+    reporter.table("boundaries", ["level", "boundary", "area, in 2-D length"], faces)
     return {"levels": answer}
 
 
@@ -83,6 +92,8 @@ def _make_mesh(case: FlowCase, level: str, results: Results, reporter: Reporter)
     with reporter.progress(f"mesh {level}") as bar:
         made = flow_mesh(case, level, results.mesh)
         bar.advance(f"{made.quality.cells} cells, {'reused' if made.reused else 'built'}")
+    if made.quality.warning:
+        reporter.log(f"warning: mesh {level}: {made.quality.warning}")
     return made
 
 

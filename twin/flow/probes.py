@@ -19,10 +19,13 @@ _FOUND = 1e-9
 class Probes:
     """Points in the fluid, found once, sampled at any time. Works in curved cells, and on the walls.
 
-    `points` is (n, 2) or (n, 3) in bores. Raises `BadInput` for a point outside the fluid, with its name.
+    `points` is (n, 2) or (n, 3) in the mesh's unit. Raises `BadInput` for a point outside the fluid, with its name and,
+    where the length of that unit is given, its place in metres.
     """
 
-    def __init__(self, domain: Domain, points: np.ndarray, names: list[str] | None = None) -> None:
+    def __init__(
+        self, domain: Domain, points: np.ndarray, names: list[str] | None = None, unit_m: float | None = None
+    ) -> None:
         self._domain = domain
         points = np.asarray(points, dtype=float).reshape(-1, np.shape(points)[-1] if np.size(points) else 3)
         spatial = np.zeros((len(points), 3))
@@ -32,9 +35,9 @@ class Probes:
         self._mine = np.argmax(depths, axis=0) == domain.comm.rank
         lost = np.flatnonzero(np.max(depths, axis=0) < -OUTSIDE)
         if len(lost):
-            name = names[lost[0]] if names else f"number {lost[0]}"
-            where = ", ".join(f"{value:g}" for value in points[lost[0]])
-            raise BadInput(f'the point "{name}" at ({where}) bores is not in the fluid', "move it into the mesh")
+            name = names[lost[0]] if names else str(lost[0] + 1)
+            place = "" if unit_m is None else f" at ({', '.join(f'{part:g}' for part in points[lost[0]] * unit_m)}) m"
+            raise BadInput(f"the point {name}{place} is not in the fluid", "move it into the mesh")
         self._tables: dict[int, np.ndarray] = {}
 
     def sample(self, function: fem.Function) -> np.ndarray:

@@ -6,7 +6,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,12 @@ class MeshFolder:
     def vtu(self) -> Path:
         """The same mesh, node for node, for viewers."""
         return self.path / "junction.vtu"
+
+    @property
+    def extent(self) -> list[tuple[float, float]]:
+        """The bounding box in bores: the least and the largest of each coordinate."""
+        points = meshio.read(self.vtu).points[:, : self.quality.dimension]
+        return [(float(part.min()), float(part.max())) for part in points.T]
 
 
 def build_mesh(case: Case, level_name: str, where: Path, names: Sequence[str] | None = BOUNDARIES) -> MeshFolder:
@@ -112,8 +118,14 @@ def _metric_of(fields: Path, level: Level, cells: int) -> Metric:
 
 def mesh_file(source: Path, where: Path, names: Sequence[str] | None = None) -> MeshFolder:
     """A mesh of the user's own, 3-D or 2-D; `names` are the boundaries that it must have, None for any."""
-    definition = {"mesh": _digest(source), "names": names, "corners": "cut"}
-    return _reuse_or_make(definition, where, lambda: read_mesh(source, names).to_gmsh(), {})
+    definition = {"mesh": _digest(source), "names": names, "corners": "cut", "facets": "checked"}
+
+    def make() -> float:
+        grid, bend = read_mesh(source, names)
+        grid.to_gmsh()
+        return bend
+
+    return _reuse_or_make(definition, where, make, {})
 
 
 def _shape(connector: Connector) -> dict[str, Any]:
@@ -144,9 +156,12 @@ def _digest(source: Path) -> str:
 
 
 def _reuse_or_make(
-    definition: dict[str, Any], where: Path, make: Callable[[], None], sections: dict[str, float]
+    definition: dict[str, Any], where: Path, make: Callable[[], float | None], sections: dict[str, float]
 ) -> MeshFolder:
-    """The finished mesh of a folder, or a new one that `make` leaves in Gmsh's current model."""
+    """The finished mesh of a folder, or a new one that `make` leaves in Gmsh's current model.
+
+    `make` may return by how many degrees the straight facets of a curved boundary bend.
+    """
     key = digest({**definition, "recipe": RECIPE, "gmsh": gmsh.__version__})
     if (done := _existing(where, key)) is not None:
         return done
@@ -155,8 +170,8 @@ def _reuse_or_make(
     with explained(where):
         (where / "quality.json").unlink(missing_ok=True)
     with _gmsh():
-        make()
-        quality = assess(sections)
+        bend = make() or 0.0
+        quality = replace(assess(sections), bend=bend)
         quality.check()
         with whole(where / "junction.msh") as scratch:
             gmsh.write(str(scratch))

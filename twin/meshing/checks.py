@@ -96,7 +96,7 @@ def _check_fit(grid: Grid, sides: _Sides, source: Path) -> None:
     flat = volume < 1e-9 * np.linalg.norm(spans, axis=2).max(axis=1) ** dim
     if flat.any():
         raise BadInput(
-            f"{source} has {flat.sum()} {cells} without volume, the first near {_place(corners[flat][0])}",
+            f"{source} has {flat.sum()} {cells} without volume, the first near {place(corners[flat][0])}",
             "remove duplicate nodes and optimise the mesh in Gmsh before saving it",
         )
     if (sides.count > 2).any():
@@ -110,7 +110,7 @@ def _check_fit(grid: Grid, sides: _Sides, source: Path) -> None:
         cell = int(np.flatnonzero(sides.number == first)[0]) // (dim + 1)
         raise BadInput(
             f"{source} has inverted {cells}: neighbours lie on the same side of {(both != 0).sum()} {many},"
-            f" the first near {_place(corners[cell])}",
+            f" the first near {place(corners[cell])}",
             "mesh it again, or untangle it (Gmsh: Tools, Optimize, Netgen)",
         )
 
@@ -146,7 +146,7 @@ def _check_boundaries(grid: Grid, sides: _Sides, source: Path) -> None:
         first = int(np.flatnonzero(sides.number == np.flatnonzero(bare)[0])[0])
         nodes = oriented(grid.points, grid.cells)[first // (dim + 1)][FACETS[dim][first % (dim + 1)]]
         raise BadInput(
-            f"{bare.sum()} outer {many} of {source} have no name, the first near {_place(grid.points[nodes])}",
+            f"{bare.sum()} outer {many} of {source} have no name, the first near {place(grid.points[nodes])}",
             f"put every outer {one} into a physical group with a name; where two parts should join there, merge them"
             " (Gmsh: Coherence, or remove duplicate nodes)",
         )
@@ -167,5 +167,6 @@ def _check_pieces(grid: Grid, sides: _Sides, source: Path) -> None:
         )
 
 
-def _place(corners: np.ndarray) -> str:
+def place(corners: np.ndarray) -> str:
+    """The middle of corners (n, 3), in words."""
     return "(" + ", ".join(f"{value:.3g}" for value in corners.mean(axis=0)) + ")"

@@ -10,6 +10,7 @@ import numpy as np
 
 from twin.errors import BadInput
 from twin.meshing.checks import check_grid, check_names, outer_sides
+from twin.meshing.facets import check_straight
 from twin.meshing.grid import (
     EDGES,
     FACETS,
@@ -23,9 +24,13 @@ from twin.meshing.grid import (
     oriented,
 )
 
+#: What a mesh of boundaries alone most often lacks.
+_WHOLE = "put the volume (in 2-D the surface) into a physical group too: Gmsh saves nothing that is in none"
 
-def read_mesh(source: Path, names: Sequence[str] | None) -> Grid:
-    """The mesh, raised to second order where it is of first. Gmsh must be running.
+
+def read_mesh(source: Path, names: Sequence[str] | None) -> tuple[Grid, float]:
+    """The mesh, raised to second order where it is of first, and by how many degrees the facets of a curved boundary
+    then bend. Gmsh must be running.
 
     `names` are the boundaries that it must have; None for any. Raises `BadInput` for whatever makes it unfit.
     """
@@ -37,7 +42,8 @@ def read_mesh(source: Path, names: Sequence[str] | None) -> Grid:
     points, row = nodes_of_model()
     if dim == 2:
         points = _in_plane(points, source)
-    facets = _named(dim, kinds[dim - 1], row, source)
+    named = _named(dim, kinds[dim - 1], row, source)
+    facets = {name: np.vstack(parts) for name, parts in named.items()}
     check_names(list(facets), names, str(source))
     grid = compressed(points, elements(kinds[dim], -1, row), facets)
     gmsh.model.remove()
@@ -46,9 +52,10 @@ def read_mesh(source: Path, names: Sequence[str] | None) -> Grid:
     if not second:
         grid = _raised(grid)
     check_grid(grid, source)
+    bend = 0.0 if second else check_straight(points, named, source)
     if dim == 3:
         grid = _cut_corners(grid)
-    return Grid(grid.points, oriented(grid.points, grid.cells), grid.facets)
+    return Grid(grid.points, oriented(grid.points, grid.cells), grid.facets), bend
 
 
 def _order(dim: int, source: Path) -> int:
@@ -56,7 +63,7 @@ def _order(dim: int, source: Path) -> int:
     found = [int(kind) for kind in gmsh.model.mesh.getElementTypes(dim)]
     wanted = {3: "tetrahedra", 2: "tetrahedra or triangles"}[dim]
     if not found:
-        raise BadInput(f"{source} has no {wanted}", "mesh the volume in Gmsh before saving it")
+        raise BadInput(f"{source} has no {wanted}", f"mesh it in Gmsh before saving it; {_WHOLE}")
     other = [kind for kind in found if kind not in (LINEAR[dim], QUADRATIC[dim])]
     if other:
         kinds = ", ".join(gmsh.model.mesh.getElementProperties(kind)[0] for kind in other)
@@ -68,26 +75,27 @@ def _order(dim: int, source: Path) -> int:
 
 def _in_plane(points: np.ndarray, source: Path) -> np.ndarray:
     if np.ptp(points[:, 2]) > 1e-9 * np.ptp(points):
-        raise BadInput(f"{source} is a surface in space", "draw a 2-D problem in the plane z = 0, or mesh the volume")
+        raise BadInput(f"{source} is a surface in space, without tetrahedra", f"{_WHOLE}; draw a 2-D case at z = 0")
     return points * [1, 1, 0]
 
 
-def _named(dim: int, kind: int, row: np.ndarray, source: Path) -> dict[str, np.ndarray]:
-    """The facets of each physical group; groups of one name are one boundary."""
+def _named(dim: int, kind: int, row: np.ndarray, source: Path) -> dict[str, list[np.ndarray]]:
+    """The facets of each name, for each of its curves or surfaces; groups of one name are one boundary."""
     parts: dict[str, list[np.ndarray]] = {}
     for _, group in gmsh.model.getPhysicalGroups(dim - 1):
         name = gmsh.model.getPhysicalName(dim - 1, group)
         if not name:
+            kind_of = {2: "Curve", 3: "Surface"}[dim]
             raise BadInput(
-                f"a boundary of {source} has the number {group} and no name", 'name it: Physical Surface("outlet") = …'
+                f"a boundary of {source} has the number {group} and no name",
+                f'name it: Physical {kind_of}("outlet") = …',
             )
         entities = gmsh.model.getEntitiesForPhysicalGroup(dim - 1, group)
         parts.setdefault(name, []).extend(elements(kind, int(entity), row) for entity in entities)
-    facets = {name: np.vstack(found) for name, found in parts.items()}
-    for name, found in facets.items():
-        if not len(found):
+    for name, found in parts.items():
+        if not sum(map(len, found)):
             raise BadInput(f'the boundary "{name}" of {source} has no elements', "mesh it with the volume")
-    return facets
+    return parts
 
 
 def _raised(grid_of_first_order: Grid) -> Grid:

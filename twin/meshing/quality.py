@@ -9,11 +9,13 @@ import gmsh
 import numpy as np
 
 from twin.errors import BadInput
+from twin.meshing.checks import place
 from twin.meshing.grid import QUADRATIC
 
 LEAST_VALIDITY = 0.05  # smallest over largest Jacobian determinant in an element; at 0 its map folds
 LEAST_QUALITY = 0.02  # of the scaled Jacobian; below it an element is flat
 LARGEST_SECTION_ERROR = 0.01  # of an area; elements too coarse for a round section, or a fillet that reaches into it
+SMOOTH_BEND = 2.0  # degrees between the facets of a curved boundary; a pipe then has 0.02 % too little area
 POOR = 0.1  # a scaled Jacobian below it is worth a warning
 
 
@@ -24,6 +26,7 @@ class Quality:
     `min_jacobian_ratio` is validity: the smallest over the largest determinant within an element, bounded over the
     whole curved element; 1 is straight, 0 folded, whatever the stretch. `min_scaled_jacobian` and its mean are shape:
     Gmsh's SIGE, 1 in the regular simplex and 0 in a flat one; stretching lowers it. `poor_cells` have one below `POOR`.
+    `folded_at` and `flat_at` are the middles, in bores, of the elements with the least of either.
     """
 
     dimension: int
@@ -36,6 +39,9 @@ class Quality:
     volume: float
     areas: dict[str, float]
     section_errors: dict[str, float]
+    folded_at: tuple[float, ...] = ()
+    flat_at: tuple[float, ...] = ()
+    bend: float = 0.0
 
     def as_dict(self) -> dict[str, Any]:
         """The figures as JSON-like data."""
@@ -43,10 +49,15 @@ class Quality:
 
     @property
     def warning(self) -> str:
-        """What to know about the shapes of the elements; empty where all is well."""
-        if not self.poor_cells:
-            return ""
-        return f"{self.poor_cells} of {self.cells} elements have a scaled Jacobian below {POOR}"
+        """What to know about the elements; empty where all is well."""
+        found = []
+        if self.poor_cells:
+            found.append(f"{self.poor_cells} of {self.cells} elements have a scaled Jacobian below {POOR}")
+        if self.bend > SMOOTH_BEND:
+            found.append(
+                f"a curved boundary is in straight facets that bend by up to {self.bend:.0f}°: save it at second order"
+            )
+        return "; ".join(found)
 
     def check(self) -> None:
         """Refuses a mesh with an element that is folded, flat or nearly so, and one with a wrong section."""
@@ -54,13 +65,14 @@ class Quality:
         if self.min_jacobian_ratio < LEAST_VALIDITY:
             raise BadInput(
                 f"the mesh has a curved element that folds or nearly so: its Jacobian falls to"
-                f" {self.min_jacobian_ratio:.3f} of the largest, below {LEAST_VALIDITY}",
+                f" {self.min_jacobian_ratio:.3f} of the largest, below {LEAST_VALIDITY},"
+                f" near {place(np.array([self.folded_at]))}",
                 remedy,
             )
         if self.min_scaled_jacobian < LEAST_QUALITY:
             raise BadInput(
                 f"the mesh has an element with a scaled Jacobian of {self.min_scaled_jacobian:.3f},"
-                f" below {LEAST_QUALITY}",
+                f" below {LEAST_QUALITY}, near {place(np.array([self.flat_at]))}",
                 remedy,
             )
         for name, error in self.section_errors.items():
@@ -74,7 +86,7 @@ class Quality:
 def assess(sections: dict[str, float]) -> Quality:
     """The quality of the current Gmsh model. `sections` has the exact area in bore² of boundaries by name."""
     dim = gmsh.model.getDimension()
-    tags, _ = gmsh.model.mesh.getElementsByType(QUADRATIC[dim])
+    tags = np.asarray(gmsh.model.mesh.getElementsByType(QUADRATIC[dim])[0])
     shapes = np.asarray(gmsh.model.mesh.getElementQualities(tags, "minSIGE"))
     least = np.asarray(gmsh.model.mesh.getElementQualities(tags, "minDetJac"))
     largest = np.asarray(gmsh.model.mesh.getElementQualities(tags, "maxDetJac"))
@@ -83,18 +95,28 @@ def assess(sections: dict[str, float]) -> Quality:
         for _, group in gmsh.model.getPhysicalGroups(dim - 1)
     }
     nodes, _, _ = gmsh.model.mesh.getNodes()
+    ratios = least / np.maximum(abs(largest), abs(least))
     return Quality(
         dimension=dim,
         cells=len(tags),
         nodes=len(nodes),
-        min_jacobian_ratio=float(np.min(least / np.maximum(abs(largest), abs(least)))),
+        min_jacobian_ratio=float(np.min(ratios)),
         min_scaled_jacobian=float(shapes.min()),
         mean_scaled_jacobian=float(shapes.mean()),
         poor_cells=int((shapes < POOR).sum()),
         volume=sum(_measure(dim, group) for _, group in gmsh.model.getPhysicalGroups(dim)),
         areas=areas,
         section_errors={name: areas[name] / exact - 1 for name, exact in sections.items() if name in areas},
+        folded_at=_middle(int(tags[np.argmin(ratios)])),
+        flat_at=_middle(int(tags[np.argmin(shapes)])),
     )
+
+
+def _middle(element: int) -> tuple[float, ...]:
+    """The mean of an element's corners."""
+    _, nodes, dim, _ = gmsh.model.mesh.getElement(element)
+    corners = [gmsh.model.mesh.getNode(int(node))[0] for node in nodes[: dim + 1]]
+    return tuple(float(value) for value in np.mean(corners, axis=0))
 
 
 def _measure(dim: int, group: int) -> float:
