@@ -100,3 +100,41 @@ def test_where_the_iterations_stall_factors_take_over_and_the_flow_is_the_same(s
     monkeypatch.setattr("twin.flow.steady.MOST_DIRECT", 0)
     with pytest.raises(NotConverged):  # too large for factors: no number
         SteadySolver(domain).solve(100.0, streams(domain, 0.06))
+
+
+def test_iterations_that_stall_between_two_reynolds_numbers_shorten_the_step(small, monkeypatch):
+    domain, _ = small
+    solver = SteadySolver(domain, linear="iterative")
+    solver.solve(50.0, streams(domain, 0.06))
+    tried, newton = [], solver._newton
+
+    def hard(what, enough):
+        tried.append(what)
+        if tried == ["Re 100"]:
+            solver.state.x.array[:] = np.nan  # as far from any flow as can be
+            raise steady.Stalled("the iterations stopped")
+        return newton(what, enough)
+
+    monkeypatch.setattr(solver, "_newton", hard)
+    assert solver.solve(100.0, streams(domain, 0.06)).status == "steady"
+    assert tried == ["Re 100", "Re 75", "Re 100"]
+
+
+def test_factors_begin_where_the_iterations_did(small, monkeypatch):
+    """A march that stalls, too, leaves a state that is no flow; the factors must not start from it."""
+    domain, _ = small
+    solver, told = SteadySolver(domain, linear="iterative"), []
+    solver.solve(50.0, streams(domain, 0.06))
+    good = solver.state.x.array.copy()
+    solver._may_factor = True
+
+    def found(reynolds):
+        told.append(solver.state.x.array.copy())
+        solver.state.x.array[:], solver._reached = 1e3, 70.0
+        if len(told) == 1:
+            raise steady.Stalled("the march stopped")
+        return "steady", 0.0
+
+    monkeypatch.setattr(solver, "_found", found)
+    solver.solve(100.0, streams(domain, 0.06))
+    assert np.array_equal(told[1], good) and solver.linear == "direct"

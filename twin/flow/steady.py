@@ -125,6 +125,7 @@ class SteadySolver:
         """
         self._iterations, self._enough = 0, enough
         self._set_inlets(flows)
+        began, reached = self.state.x.array.copy(), self._reached
         try:
             status, residual = self._found(reynolds)
         except Stalled as failure:
@@ -135,6 +136,7 @@ class SteadySolver:
             if self._iterative is not None:
                 self._iterative.destroy()
                 self._iterative = None
+            self.state.x.array[:], self._reached = began, reached
             status, residual = self._found(reynolds)
         self._reached = reynolds
         velocity, pressure = self.state.sub(0).collapse(), self.state.sub(1).collapse()
@@ -250,18 +252,17 @@ class SteadySolver:
 
     def _found(self, reynolds: float) -> tuple[str, float]:
         """How the flow at `reynolds` was found from the state that there is, and its residual."""
-        began = self.state.x.array.copy()
         try:
             return "steady", self._continue_to(reynolds)
         except NotConverged as failure:
             self._watch(f"{failure.message}; marching in pseudo-time")
-            self.state.x.array[:] = began
             return "marched", self._march(reynolds)
 
     def _continue_to(self, reynolds: float) -> float:
         """Newton at `reynolds`; where it fails, smaller steps from the last Reynolds number that converged.
 
-        From rest the first step is to `EASY`: at a higher one Newton would run out of steps first.
+        From rest the first step is to `EASY`: at a higher one Newton would run out of steps first. Where it raises
+        `NotConverged`, the state is that of the last one that converged.
         """
         good = self.state.x.array.copy()
         here, growth = self._reached, 2.5
@@ -271,11 +272,11 @@ class SteadySolver:
             self.viscosity.value = 1 / target
             try:
                 residual = self._newton(f"Re {target:.0f}", self._enough if target == reynolds else ON_THE_WAY)
-            except Stalled:  # a system so hard is that of a state far from any flow: marching has easier ones
+            except NotConverged as failure:
                 self.state.x.array[:] = good
-                raise
-            except NotConverged:
-                self.state.x.array[:] = good
+                # A system so hard is that of a state far from any flow: a smaller step avoids it, or marching.
+                if isinstance(failure, Stalled) and not (here and step):
+                    raise
                 step, growth = step / 2, 1.5
                 if abs(step) < 0.02 * reynolds:
                     raise NotConverged(f"Newton's continuation stalls at Re {here:.0f}") from None
