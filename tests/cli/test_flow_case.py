@@ -293,6 +293,22 @@ def test_the_verdict_follows_a_flow_case_along_reynolds_numbers(folder, capsys):
 
 
 @pytest.mark.field
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--antisolvent", "5000 mL/h"], "needs --antisolvent and --precursor"),
+        (["--reynolds", "-5"], "must be positive"),
+        (["--reynolds", "3000"], "may be turbulent"),
+        (["--ranks", "0"], "0 ranks"),
+    ],
+)
+def test_the_verdict_refuses_before_it_meshes(capsys, tmp_path, words, message):
+    code, _, errors = run(capsys, "stability", CASES / "liang2023", "--output", tmp_path, *words)
+    assert code == 2 and message in errors and "remedy: " in errors
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.field
 def test_operating_points_belong_to_reactor_cases(folder, capsys):
     code, _, errors = run(capsys, "solve", folder(), "--antisolvent", "5000 mL/h")
     assert code == 2 and "leave out --antisolvent" in errors

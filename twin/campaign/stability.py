@@ -20,6 +20,16 @@ if TYPE_CHECKING:
 SCHEMA = 2
 
 
+def series_of(case: Case, point: OperatingPoint, reynolds: list[float], allow_high_reynolds: bool) -> list[float]:
+    """The Reynolds numbers at a point's flow ratio, rising: those that are asked for, or its own.
+
+    Raises `BadInput` where the flow may be turbulent, unless that is allowed.
+    """
+    series = sorted(reynolds) or [groups(case, point).reynolds]
+    check_laminar(series[-1], point.name, allow_high_reynolds)
+    return series
+
+
 def run_stability(
     case: Case,
     level: str,
@@ -34,15 +44,12 @@ def run_stability(
 ) -> list[dict[str, Any]]:
     """The records of the verdicts at the flow ratio of each point; without `reynolds` at the point's own.
 
-    Asked to `follow`, a series goes on from the steady flow that a mode which only grows leads to.
-
-    What is on disk already is not computed again. Raises `BadInput` for a Reynolds number at which the flow may be
-    turbulent, unless that is allowed.
+    Asked to `follow`, a series goes on from the steady flow that a mode which only grows leads to. What is on disk
+    already is not computed again.
     """
     asked = []
     for point in nearest_first(case, points, solved_flows(results).values()):
-        series = sorted(reynolds) or [groups(case, point).reynolds]
-        check_laminar(series[-1], point.name, allow_high_reynolds)
+        series = series_of(case, point, reynolds, allow_high_reynolds)
         one = {"name": point.name, "point": flows_of(point), "reynolds": series, "follow": follow}
         asked.append(one | {"hash": _hash(mesh, groups(case, point).as_dict(), series, follow)})
     _run({**common_job(case, level, results, mesh), "asked": asked}, results, ranks, watch)

@@ -44,7 +44,7 @@ def run(job: dict[str, Any], comm: MPI.Comm) -> None:
         share = groups(case, point).precursor_fraction
         flows = shared_flows(worker.domain, {"antisolvent": 1 - share, "precursor": share})
         worker.tell.point = one["name"]
-        worker.start_near(point)
+        _ = worker.start_near(point) or worker.start_from_coarser(point)
 
         def at(reynolds: float | None, flows: dict[str, float] = flows) -> tuple[SteadySolver, float]:
             assert reynolds is not None  # noqa: S101

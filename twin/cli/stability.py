@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from twin.campaign import flow_mesh, make_mesh
-from twin.campaign.stability import onset, run_flow_stability, run_stability
+from twin.campaign.stability import onset, run_flow_stability, run_stability, series_of
 from twin.case import FlowCase, Results
 from twin.case.load import load_any
 from twin.cli.common import (
@@ -91,6 +91,8 @@ def stability(arguments: argparse.Namespace, reporter: Reporter) -> Any:
 def _of_points(arguments: argparse.Namespace, reporter: Reporter) -> tuple[str, list[Record]]:
     case, level, results = opened(arguments)
     points, ranks = [point_of(arguments, case)] if arguments.antisolvent else case.points, ranks_of(arguments, case)
+    for point in points:
+        series_of(case, point, arguments.reynolds, arguments.allow_high_reynolds)
     folder(results.folder)
     made = make_mesh(case, level, results, reporter.progress)
     each = max(1, len(arguments.reynolds))
