@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from twin.campaign.refinement import FORMAL, refine
-from twin.campaign.run import Event, Follow, start_workers
+from twin.campaign.run import Event, Follow, common_job, start_workers
 from twin.case import Case, FlowCase, Results
 from twin.errors import BadInput
 from twin.files import digest, read_json, write_json
@@ -80,17 +80,21 @@ def run_flow(
         follow(Event("reused", names[scale]))
     if open_scales := [scale for scale in scales if scale not in reused]:
         write_json(results.folder / "case.json", case.resolved())
-        job = {
-            "case": str(case.folder.resolve()),
-            "level": level,
-            "results": str(results.folder.resolve()),
-            "mesh_hash": mesh.hash,
-            "unit_m": unit_m(case, level),
-            "scales": open_scales,
-            "allow_high_reynolds": allow_high_reynolds,
-        }
+        job = flow_job(case, level, results, mesh, open_scales, allow_high_reynolds)
         start_workers("twin.campaign.flow_worker", results, job, ranks, follow)
     return [read_json(results.point(name) / "record.json") for name in names.values()]
+
+
+def flow_job(
+    case: FlowCase, level: str, results: Results, mesh: MeshFolder, scales: list[float], allow_high_reynolds: bool
+) -> dict[str, Any]:
+    """What the job of every `FlowWorker` says."""
+    return {
+        **common_job(case, level, results, mesh),
+        "unit_m": unit_m(case, level),
+        "scales": scales,
+        "allow_high_reynolds": allow_high_reynolds,
+    }
 
 
 def estimate_error(case: FlowCase, results: list[tuple[str, Results]], scale: float) -> dict[str, Any]:

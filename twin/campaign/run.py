@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from twin.campaign.order import nearest_first
 from twin.campaign.table import is_solved, solved_flows
-from twin.case import Case, Results
+from twin.case import Case, FlowCase, Results
 from twin.errors import BadInput, TwinError
 from twin.files import folder, write_json
 from twin.junction import MOST_REYNOLDS, groups
@@ -85,7 +85,7 @@ def run_points(
     )
 
 
-def common_job(case: Case, level: str, results: Results, mesh: MeshFolder) -> dict[str, Any]:
+def common_job(case: Case | FlowCase, level: str, results: Results, mesh: MeshFolder) -> dict[str, Any]:
     """What the job of every worker says: whose mesh, and where its results are."""
     return {
         "case": str(case.folder.resolve()),

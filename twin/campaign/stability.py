@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from twin.campaign.flow_case import unit_m
+from twin.campaign.flow_case import flow_job, unit_m
 from twin.campaign.order import nearest_first
 from twin.campaign.run import Event, Follow, check_laminar, common_job, flows_of, start_workers
 from twin.campaign.table import solved_flows
@@ -71,17 +71,9 @@ def run_flow_stability(
     name = case.point_name(1.0)
     what = {"unit": unit_m(case, level), **case.resolved()}
     series = sorted(reynolds)
-    job = {
-        "case": str(case.folder.resolve()),
-        "level": level,
-        "results": str(results.folder.resolve()),
-        "mesh_hash": mesh.hash,
-        "unit_m": unit_m(case, level),
-        "scales": [],
-        "allow_high_reynolds": allow_high_reynolds,
-        "asked": [{"name": name, "reynolds": series, "follow": follow, "hash": _hash(mesh, what, series, follow)}],
-    }
-    _run(job, results, ranks, watch)
+    one = {"name": name, "reynolds": series, "follow": follow, "hash": _hash(mesh, what, series, follow)}
+    job = flow_job(case, level, results, mesh, [], allow_high_reynolds)
+    _run({**job, "asked": [one]}, results, ranks, watch)
     return read_json(results.stability(name))
 
 

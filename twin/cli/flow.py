@@ -24,7 +24,7 @@ def mesh(case: FlowCase, arguments: argparse.Namespace, reporter: Reporter) -> A
     """`twin mesh`: all meshes of the case, or that of `--level`."""
     rows, faces, answer = [], [], {}
     for level, results in _levels(case, arguments):
-        made = _make_mesh(case, level, results, reporter)
+        made = make_mesh(case, level, results, reporter)
         quality = made.quality
         unit, dim = unit_m(case, level), quality.dimension
         box = [[unit * low, unit * high] for low, high in made.extent]
@@ -88,7 +88,8 @@ def _levels(case: FlowCase, arguments: argparse.Namespace) -> list[tuple[str, Re
     return [(level, Results.of(case, level, arguments.output)) for level in chosen]
 
 
-def _make_mesh(case: FlowCase, level: str, results: Results, reporter: Reporter) -> MeshFolder:
+def make_mesh(case: FlowCase, level: str, results: Results, reporter: Reporter) -> MeshFolder:
+    """The mesh of a level, made or reused, with what to know about it."""
     with reporter.progress(f"mesh {level}") as bar:
         made = flow_mesh(case, level, results.mesh)
         bar.advance(f"{made.quality.cells} cells, {'reused' if made.reused else 'built'}")
@@ -105,7 +106,7 @@ def _run(
     meshes = []
     for level, results in levels:
         folder(results.folder)
-        meshes.append(_make_mesh(case, level, results, reporter))
+        meshes.append(make_mesh(case, level, results, reporter))
     solved: dict[str, list[Record]] = {case.point_name(scale): [] for scale in scales}
     for (level, results), made in zip(levels, meshes, strict=True):
         with reporter.progress(f"flow on {level}, {ranks} ranks", len(scales)) as bar:

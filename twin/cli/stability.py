@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from twin.campaign import flow_mesh, make_mesh
+from twin.campaign import make_mesh
 from twin.campaign.stability import onset, run_flow_stability, run_stability, series_of
 from twin.case import FlowCase, Results
 from twin.case.load import load_any
+from twin.cli import flow
 from twin.cli.common import (
     add_high_reynolds,
     add_ranks,
@@ -108,9 +109,7 @@ def _of_flow_case(case: FlowCase, arguments: argparse.Namespace, reporter: Repor
     level, ranks = arguments.level or case.level_names[0], ranks_of(arguments, case)
     results = Results.of(case, level, arguments.output)
     folder(results.folder)
-    with reporter.progress(f"mesh {level}") as bar:
-        made = flow_mesh(case, level, results.mesh)
-        bar.advance(f"{made.quality.cells} cells")
+    made = flow.make_mesh(case, level, results, reporter)
     each = max(1, len(arguments.reynolds))
     with reporter.progress(f"leading modes on {ranks} ranks", each) as bar:
         how = ranks, _watch(bar, each), arguments.allow_high_reynolds, arguments.follow

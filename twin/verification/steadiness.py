@@ -1,4 +1,4 @@
-"""The verdict on steady flows, against onsets that others found: of shedding, and of engulfment."""
+"""The verdict on steady flows, against onsets that others found: of shedding, leaning, engulfment and oscillation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from twin.case.schema import Level
 from twin.check import Check
 from twin.fem.domain import Domain, read_domain
 from twin.flow import Boundaries, SteadySolver
-from twin.flow.stability import Kind, Mode, follow, leading_modes
+from twin.flow.stability import Kind, follow, leading_modes
 from twin.junction import find_connector
 from twin.meshing.build import mesh_connector
 from twin.verification.flow import streams
@@ -36,8 +36,8 @@ def shedding_onset(around: tuple[float, float] = (120.0, 128.0)) -> tuple[float,
     def steady(reynolds: float) -> None:
         solver.solve(reynolds / 1.5, {"inlet": TWICE.height})
 
-    at, mode = _onset(solver, steady, "any", around)
-    return at, mode.frequency / 1.5
+    at, frequency = _onset(solver, steady, "any", around)
+    return at, frequency / 1.5
 
 
 def leaning_onset(around: tuple[float, float] = (78.0, 84.0)) -> float:
@@ -129,14 +129,18 @@ def _square_t(wall_size: float, core_size: float, symmetric_half: bool) -> Domai
 
 def _onset(
     solver: SteadySolver, steady: Callable[[float], None], kind: Kind, around: tuple[float, float]
-) -> tuple[float, Mode]:
-    """Where the leading mode stops decaying, linearly between two Reynolds numbers, and the mode at the second."""
+) -> tuple[float, float]:
+    """Where the leading mode stops decaying, and its frequency there, both linear between two Reynolds numbers."""
     modes = []
     for reynolds in around:
         steady(reynolds)
         modes.append(leading_modes(solver, kind, 1)[0])
-    below, above = (mode.growth for mode in modes)
-    return around[0] - below * (around[1] - around[0]) / (above - below), modes[1]
+    below, above = modes
+    part = below.growth / (below.growth - above.growth)
+    return (
+        around[0] + part * (around[1] - around[0]),
+        below.frequency + part * (above.frequency - below.frequency),
+    )
 
 
 def checks() -> list[Check]:
