@@ -191,7 +191,7 @@ class CoupledSolver:
         began = len(history)
         index = None
         for _ in range(settings.most):
-            before = self.flow.state.sub(0).collapse()
+            before = self.flow.fields()[0]
             solution, after = self._pass(groups)
             now = solution.mixing[-1].index
             moved = Iteration(

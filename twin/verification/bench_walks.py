@@ -216,7 +216,7 @@ def flow_job(job: dict[str, Any], comm: Any) -> FlowRun:
                 if step < reynolds:
                     solver.solve(step, flows)
         else:
-            solver.start_from(last.state.sub(0).collapse(), last.state.sub(1).collapse(), reynolds)
+            solver.start_from(*last.fields(), reynolds)
         solution = solver.solve(reynolds, flows)
         comm.barrier()
         seconds_mesh, seconds_solve = seconds_mesh + meshed - began, seconds_solve + time.perf_counter() - meshed

@@ -210,7 +210,7 @@ def _solved(comm: Any, level: Level, job: dict[str, Any], folder: Path, start: A
                 steps += solver.solve(step, flows, enough).iterations
     else:
         steps = 0
-        solver.start_from(start.state.sub(0).collapse(), start.state.sub(1).collapse(), reynolds)
+        solver.start_from(*start.fields(), reynolds)
     solution = solver.solve(reynolds, flows, enough)
     velocity = Probes(domain, sample_points()).sample(solution.velocity)
     comm.barrier()
