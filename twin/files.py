@@ -7,12 +7,12 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from twin.errors import BadInput, TwinError
+from twin.errors import BadInput, Missing, TwinError
 
 _FREE = "free some space and run it again: what was finished is kept"
 _ELSEWHERE = "give a folder that can be written with --output"
@@ -94,3 +94,29 @@ def digest(data: Any) -> str:
     if not isinstance(data, bytes):
         data = json.dumps(data, sort_keys=True, allow_nan=False, default=str).encode()
     return hashlib.sha256(data).hexdigest()[:12]
+
+
+def checksum(data: Mapping[str, Any]) -> str:
+    """The digest of all that a file's data hold but their checksum."""
+    return digest({key: value for key, value in data.items() if key != "checksum"})
+
+
+def sealed(data: dict[str, Any]) -> dict[str, Any]:
+    """The data with their checksum, so that a later change by hand is found."""
+    return data | {"checksum": checksum(data)}
+
+
+def read_sealed(path: Path, what: str, first: str, again: str) -> dict[str, Any]:
+    """The data of a file of schema 1 that was written `sealed`; `what` they are, for messages.
+
+    Raises `Missing` without the file, with the remedy `first`, and `BadInput` where it is none of these or was changed,
+    with the remedy `again`.
+    """
+    if not path.exists():
+        raise Missing(f"there is no {path}", first)
+    data = read_json(path)
+    if not isinstance(data, dict) or data.get("schema") != 1:
+        raise BadInput(f"{path} is not {what} of schema 1", again)
+    if data.get("checksum") != checksum(data):
+        raise BadInput(f"{path} was changed after it was written: its checksum does not fit", again)
+    return data

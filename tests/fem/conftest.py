@@ -40,3 +40,22 @@ def tiny(tmp_path_factory):
     mesh = build_mesh(case, "coarse", results.mesh)
     run_points(case, "coarse", results, mesh, [point], 2, lambda event: None)
     return case, results, mesh, point
+
+
+@pytest.fixture
+def case_of(tmp_path):
+    """Writes a flow case's folder, with the channel's mesh where the case names it, and loads it."""
+    from flow_cases import CHANNEL, channel
+
+    from twin.case import load_any
+
+    def make(text=CHANNEL, *changes):
+        for old, new in changes:
+            assert old in text
+            text = text.replace(old, new)
+        (tmp_path / "case.toml").write_text(text)
+        if "channel.msh" in text and not (tmp_path / "channel.msh").exists():
+            channel(tmp_path / "channel.msh")
+        return load_any(tmp_path)
+
+    return make

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from openfoam_mark import needs_openfoam
 
 from twin.errors import TwinError
 from twin.verification import openfoam
@@ -181,15 +182,7 @@ def test_a_program_that_hangs_is_ended(tmp_path: Path) -> None:
         tools.run("sleep", "60")
 
 
-def present() -> bool:
-    try:
-        openfoam.environment()
-    except TwinError:
-        return False
-    return True
-
-
-@pytest.mark.skipif(not present(), reason="there is no OpenFOAM here")
+@needs_openfoam
 def test_openfoam_solves_the_case_on_two_ranks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMPI_MCA_mpi_yield_when_idle", "1")  # two ranks that spin starve each other on a busy machine
     answer = openfoam.run_openfoam(REYNOLDS, SHARE, 8, 2, tmp_path / "case", patience_s=120)

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from openfoam_mark import needs_openfoam
 
 from twin.errors import TwinError
-from twin.verification import openfoam, openfoam_scalar
+from twin.verification import finite_volumes, openfoam, openfoam_scalar
 from twin.verification.hexahedra import (
     OUTLET_BORES,
     PATCHES,
@@ -83,7 +84,7 @@ def test_without_planes_the_mesh_is_that_of_the_flow() -> None:
 
 def test_the_geometry_is_that_of_the_polyhedra() -> None:
     mesh = mesh_half_junction(8, PLANES)
-    at = openfoam_scalar.geometry(mesh)
+    at = finite_volumes.geometry(mesh)
     through = (at.area * at.face).sum(axis=1)
     volume = np.bincount(mesh.owner, through, mesh.cells)
     volume -= np.bincount(mesh.neighbour, through[: at.inside], mesh.cells)
@@ -99,30 +100,30 @@ def test_the_geometry_is_that_of_the_polyhedra() -> None:
 @pytest.mark.parametrize("name", [name for name in SCHEMES if name != "upwind"])
 def test_second_order_schemes_carry_a_linear_profile_exactly(name: str) -> None:
     mesh = channel(8, 8)
-    at = openfoam_scalar.geometry(mesh)
+    at = finite_volumes.geometry(mesh)
     direction = np.array([0.3, 0.0, 0.7])
     slope = np.tile(direction, (mesh.cells, 1))
     for phi in (np.ones(at.inside), -np.ones(at.inside)):
-        found = openfoam_scalar.carried(mesh, at, at.cell @ direction, slope, phi, SCHEMES[name])
+        found = finite_volumes.carried(mesh, at, at.cell @ direction, slope, phi, SCHEMES[name].limiter)
         assert found == pytest.approx(at.face[: at.inside] @ direction, abs=1e-12)
-    through = openfoam_scalar.diffused(mesh, at, at.cell @ direction, slope)
+    through = finite_volumes.diffused(mesh, at, at.cell @ direction, slope)
     assert through == pytest.approx(at.area[: at.inside] @ direction, abs=1e-12)
 
 
 def test_limiters_fall_back_to_upwind_at_an_extremum() -> None:
     mesh = channel(8, 8)
-    at = openfoam_scalar.geometry(mesh)
+    at = finite_volumes.geometry(mesh)
     c = (-1.0) ** (np.arange(mesh.cells) // 8)  # a saw along z, whose gradient in a cell is none
     none = np.zeros((mesh.cells, 3))
     for name in ("upwind", "limitedLinear", "vanLeer"):
-        found = openfoam_scalar.carried(mesh, at, c, none, np.ones(at.inside), SCHEMES[name])
+        found = finite_volumes.carried(mesh, at, c, none, np.ones(at.inside), SCHEMES[name].limiter)
         assert found == pytest.approx(c[mesh.owner[: at.inside]])
 
 
 def test_the_gradient_of_a_linear_profile_is_exact_within() -> None:
     mesh = channel(8, 8)
-    at = openfoam_scalar.geometry(mesh)
-    slope = openfoam_scalar.gradient(mesh, at, at.cell @ np.array([0.3, 0.0, 0.7]))
+    at = finite_volumes.geometry(mesh)
+    slope = finite_volumes.gradient(mesh, at, at.cell @ np.array([0.3, 0.0, 0.7]))
     inner = (np.abs(at.cell[:, 0]) < 0.37) & (at.cell[:, 2] > 0.6) & (at.cell[:, 2] < 3.4)
     assert slope[inner] == pytest.approx(np.tile([0.3, 0.0, 0.7], (inner.sum(), 1)), abs=1e-12)
 
@@ -136,11 +137,11 @@ def test_patches_are_read_whether_uniform_or_not(tmp_path: Path) -> None:
         "    wall { type calculated; value uniform 0.5; }\n    open { type zeroGradient; }\n}\n",
         encoding="ascii",
     )
-    assert openfoam_scalar.read_patch(file, "inlet", 3).tolist() == [-1e-3, 2.0, 4.5]
-    assert openfoam_scalar.read_patch(file, "wall", 2).tolist() == [0.5, 0.5]
+    assert openfoam.read_patch(file, "inlet", 3).tolist() == [-1e-3, 2.0, 4.5]
+    assert openfoam.read_patch(file, "wall", 2).tolist() == [0.5, 0.5]
     for name in ("open", "let"):
         with pytest.raises(TwinError, match="no values on"):
-            openfoam_scalar.read_patch(file, name, 1)
+            openfoam.read_patch(file, name, 1)
 
 
 def test_a_plane_that_is_no_layer_is_refused(tmp_path: Path) -> None:
@@ -150,17 +151,6 @@ def test_a_plane_that_is_no_layer_is_refused(tmp_path: Path) -> None:
 
 
 # -- with OpenFOAM -----------------------------------------------------------------------------------------------------
-
-
-def present() -> bool:
-    try:
-        openfoam.environment()
-    except TwinError:
-        return False
-    return True
-
-
-needs_openfoam = pytest.mark.skipif(not present(), reason="there is no OpenFOAM here")
 
 
 @needs_openfoam
@@ -187,8 +177,8 @@ def test_twice_the_diffusion_is_found_as_numerical(tmp_path: Path) -> None:
     (written,) = flow.folder.glob("scalar-*")
     last = openfoam.last_time(written)
     c = openfoam.read_field(last / "T")[:, 0]
-    planes = openfoam_scalar.mixing_of_cells(
-        flow.mesh, last / "phi", c, PECLET, SCHEMES["limitedLinear"], [32, 64, 96, 128]
+    planes = finite_volumes.mixing_of_cells(
+        flow.mesh, last / "phi", c, PECLET, SCHEMES["limitedLinear"].limiter, [32, 64, 96, 128]
     )
     assert [plane.numerical_diffusion for plane in planes[1:]] == pytest.approx([1.0] * 3, abs=0.05)
 
@@ -242,13 +232,13 @@ def test_face_values_are_those_that_openfoam_balanced(name: str, junction: PeerF
     peclet = 20.0  # low, so that diffusion and its correction for skew cells count
     assert openfoam_scalar.scalar_mixing(junction, peclet, name, patience_s=120).converged
     last = openfoam.last_time(junction.folder / f"scalar-{name}-20")
-    mesh, at = junction.mesh, openfoam_scalar.geometry(junction.mesh)
+    mesh, at = junction.mesh, finite_volumes.geometry(junction.mesh)
     c, phi = openfoam.read_field(last / "T")[:, 0], openfoam.read_field(last / "phi")[:, 0]
-    slope = openfoam_scalar.gradient(mesh, at, c)
+    slope = finite_volumes.gradient(mesh, at, c)
     owner, neighbour = mesh.owner[: at.inside], mesh.neighbour
     # `bounded` takes c ∇·u off, so each cell balances what differs from its own value.
-    value = openfoam_scalar.carried(mesh, at, c, slope, phi, SCHEMES[name])
-    diffusing = openfoam_scalar.diffused(mesh, at, c, slope) / peclet
+    value = finite_volumes.carried(mesh, at, c, slope, phi, SCHEMES[name].limiter)
+    diffusing = finite_volumes.diffused(mesh, at, c, slope) / peclet
     balance = np.bincount(owner, phi * (value - c[owner]) - diffusing, mesh.cells)
     balance -= np.bincount(neighbour, phi * (value - c[neighbour]) - diffusing, mesh.cells)
     scale = np.bincount(owner, np.abs(phi), mesh.cells).mean()

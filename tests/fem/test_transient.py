@@ -213,7 +213,7 @@ def test_a_restart_of_another_mesh_or_a_damaged_one_is_refused(on_disk, small, t
 
 def test_what_does_not_converge_is_an_error_in_words(small, monkeypatch):
     domain, _ = small
-    monkeypatch.setattr(transient, "MOST_ITERATIONS", 1)
+    monkeypatch.setattr("twin.fem.linear.MOST_ITERATIONS", 1)
     with pytest.raises(NotConverged, match="was not solved: no convergence after 1 iterations, at time") as caught:
         TransientSolver(domain).advance(100.0, streams(domain, 0.06), 0.2, step=0.1)
     assert "smaller CFL number" in caught.value.remedy

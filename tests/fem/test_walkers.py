@@ -19,7 +19,7 @@ import pytest
 from twin.errors import BadInput, NotConverged, TwinError
 from twin.fem import linear
 from twin.transport import Places, Planes, Step, Walkers, sampled, split, tetrahedra, walk
-from twin.transport.tetrahedra import EDGES, FACES
+from twin.transport.quadratic import EDGES, FACES
 from twin.verification.blocks import box
 
 pytestmark = pytest.mark.field

@@ -14,7 +14,7 @@ from bluesky.preprocessors import stage_wrapper
 from bluesky.utils import FailedStatus
 
 from twin.case import Case
-from twin.case.schema import Sensor
+from twin.case.rig import Sensor
 from twin.errors import BadInput
 from twin.rig import Clock, Latch, PumpAlarm, RigError, RunStopped, Setpoint, Tripped, read, rig_folder, verify
 from twin.rig.bench import simulated_pumps

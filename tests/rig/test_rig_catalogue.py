@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from twin.case import Case
-from twin.case.schema import OwnPump, OwnSyringe
+from twin.case.rig import OwnPump, OwnSyringe
 from twin.errors import BadInput
 from twin.rig.planning.limits import equipment
 from twin.rig.pumps.catalogue import PUMP_MODELS, SYRINGES, Syringe, pump_model

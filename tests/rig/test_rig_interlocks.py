@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from twin.case import Case
-from twin.case.schema import Sensor
+from twin.case.rig import Sensor
 from twin.errors import BadInput
 from twin.rig import Clock, Latch, Progress, Setpoint, Tripped, read, rig_folder, run, verify
 from twin.rig.bench import simulated_line

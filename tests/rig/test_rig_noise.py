@@ -10,9 +10,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 import pytest
-from rig_lines import Noise, simulated
+from rig_lines import Noise, calls_until_the_end, simulated
 
-from twin.errors import BadInput
 from twin.rig.clock import VirtualClock
 from twin.rig.errors import BadReply, RigError
 from twin.rig.port import Port
@@ -58,15 +57,7 @@ def test_noise_breaks_no_driver(size: int) -> None:
     clock = VirtualClock()
     device = Noise(clock, noise(size, REPLIES, 2))
     port = Port(device, "noise", deadline_s=0.05, clock=clock)
-    calls = 0
-    while not device.ended:
-        pump = HarvardPump(port, calls % 2, clock=clock)
-        for call in (pump.identify, pump.dispensed, pump.status, pump.request_stop, pump.rate_ml_h):
-            with suppress(RigError, BadInput):
-                call()
-            pump.acknowledge()
-            calls += 1
-    assert calls > size / 1000
+    assert calls_until_the_end(device, lambda number: HarvardPump(port, number % 2, clock=clock)) > size / 1000
 
 
 @pytest.mark.parametrize("size", SIZES)

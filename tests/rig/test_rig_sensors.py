@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from twin.case import Case, load
-from twin.case.schema import Rig
+from twin.case.rig import Rig
 from twin.errors import BadInput
 from twin.rig.clock import Clock, VirtualClock
 from twin.rig.errors import BadReply, NoReply, RigError

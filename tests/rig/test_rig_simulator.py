@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from rig_lines import Rig, rig, simulated
+from rig_lines import Noise, Rig, calls_until_the_end, rig, simulated
 from rig_servers import served
 
 from twin.errors import BadInput
@@ -442,43 +442,15 @@ SIZES = [30_000, pytest.param(1_000_000, marks=pytest.mark.slow)]
 @pytest.mark.parametrize("mode", list(Mode))
 def test_noise_breaks_no_driver(mode: Mode, size: int) -> None:
     clock = VirtualClock()
-
-    class Noise:
-        """A device that answers each command with the next piece of noise."""
-
-        def __init__(self) -> None:
-            self.pieces, self.waiting, self.ended = noise(size, 1), b"", False
-
-        def write(self, data: bytes, /) -> int:
-            piece = next(self.pieces, None)
-            self.ended = piece is None
-            self.waiting += piece or b""
-            return len(data)
-
-        def read(self, count: int = 1, /) -> bytes:
-            taken, self.waiting = self.waiting[:count], self.waiting[count:]
-            clock.pass_by(0.0005 if taken else 0.05)
-            return taken
-
-        @property
-        def in_waiting(self) -> int:
-            return len(self.waiting)
-
-        def close(self) -> None:
-            pass
-
-    device = Noise()
+    device = Noise(clock, noise(size, 1))
     port = Port(device, "noise", deadline_s=0.05, clock=clock)
-    calls = 0
-    while not device.ended:
-        pump = NewEraPump(port, calls % 2, clock=clock)
+
+    def driver(number: int) -> NewEraPump:
+        pump = NewEraPump(port, number % 2, clock=clock)
         pump._mode = mode
-        for call in (pump.identify, pump.dispensed, pump.status, pump.request_stop, pump.rate_ml_h):
-            with suppress(RigError, BadInput):
-                call()
-            pump.acknowledge()
-            calls += 1
-    assert calls > size / 100
+        return pump
+
+    assert calls_until_the_end(device, driver) > size / 100
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from twin.case import Case
-from twin.case.schema import Partner
+from twin.case.rig import Partner
 from twin.errors import BadInput
 from twin.rig import (
     Clock,

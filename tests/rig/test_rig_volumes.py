@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from twin.errors import BadInput
 from twin.rig.clock import Clock, VirtualClock
 from twin.rig.operation.evidence import Bounds
-from twin.rig.operation.volumes import NAME, PERSIST_S, RUNNING, Volumes
+from twin.rig.operation.volume_files import NAME, RUNNING
+from twin.rig.operation.volumes import PERSIST_S, Volumes
 from twin.rig.pumps.protocol import Dispensed, Status
 
 LOOK_S = 0.2

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 from twin.case import Case
-from twin.case.schema import Partner
+from twin.case.rig import Partner
+from twin.errors import BadInput
 from twin.rig.clock import Clock, VirtualClock
-from twin.rig.errors import PumpAlarm
+from twin.rig.errors import PumpAlarm, RigError
 from twin.rig.port import DEADLINE_S, Port, open_port
 from twin.rig.pumps.drivers import baud_of, driver
 from twin.rig.pumps.protocol import Pump
@@ -74,6 +75,19 @@ class Noise:
 
     def close(self) -> None:
         """Nothing to do."""
+
+
+def calls_until_the_end(device: Noise, driver: Callable[[int], Pump]) -> int:
+    """How many calls drivers take until the noise ends; each driver is made with the number of calls before it."""
+    calls = 0
+    while not device.ended:
+        pump = driver(calls)
+        for call in (pump.identify, pump.dispensed, pump.status, pump.request_stop, pump.rate_ml_h):
+            with suppress(RigError, BadInput):
+                call()
+            pump.acknowledge()
+            calls += 1
+    return calls
 
 
 @dataclass

@@ -15,7 +15,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from twin.case import Case
-from twin.case.schema import Partner
+from twin.case.rig import Partner
 from twin.errors import BadInput
 from twin.rig import Latch, PumpAlarm, RigError, Setpoint, Volumes, plan, read, run, verify
 from twin.rig.bench import simulated_pumps

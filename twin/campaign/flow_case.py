@@ -7,9 +7,8 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from twin.campaign.refinement import FORMAL, refine
-from twin.campaign.run import Event, Follow, common_job, start_workers
+from twin.campaign.run import Event, Follow, check_ranks, common_job, start_workers
 from twin.case import Case, FlowCase, Results
-from twin.errors import BadInput
 from twin.files import digest, read_json, write_json
 from twin.junction import bore_m
 from twin.provenance import provenance
@@ -71,8 +70,7 @@ def run_flow(
     Bad input (names that the mesh lacks, a turbulent rate, …) is raised before anything is solved; a flow that does not
     converge is recorded as failed.
     """
-    if ranks < 1:
-        raise BadInput(f"{ranks} ranks can't run anything", "give --ranks 1 or more")
+    check_ranks(ranks)
     names = {scale: case.point_name(scale) for scale in scales}
     done = ("steady", "marched", "unsteady")
     reused = [scale for scale in scales if flow_state(case, level, results, scale, mesh.hash) in done]

@@ -11,44 +11,37 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from mpi4py import MPI
 
+from twin.campaign.point_worker import PointWorker
 from twin.campaign.pulse import Pulse
 from twin.campaign.pulse_march import FASTEST, LEAST_STEPS, Flows, PeriodicMarch
-from twin.campaign.serving import Teller, serve
+from twin.campaign.serving import serve
 from twin.campaign.walks import segregations, solved, unit_time_s, walkers_mesh
-from twin.case import Results, load
 from twin.fem import storage
 from twin.fem.domain import read_domain
-from twin.files import digest, read_json, write_json
+from twin.files import digest, read_json
 from twin.flow import TransientSolver, shared_flows
-from twin.junction import groups
 from twin.mixing import Segregation, swings
-from twin.operating import OperatingPoint
-from twin.provenance import provenance
 from twin.transport import Planes, Tetrahedra, Walkers
 
 REST = 2.0  # bores/U from one look at a flow that comes to rest to the next
 MOST_REST = 100  # looks
 
 
-class PulseWorker:
+class PulseWorker(PointWorker):
     """A solved point, the flow that pulsation makes of it, and what walkers say of both."""
 
     def __init__(self, job: dict[str, Any], comm: MPI.Comm) -> None:
-        self.comm, self.case, self.results = comm, load(job["case"]), Results(Path(job["results"]))
-        self.point, self.pulse = OperatingPoint(*job["point"]), Pulse(**job["pulse"])
-        self.tell = Teller(comm, self.point.name)
+        super().__init__(job, comm)
         self.tell("start")
-        self.groups, self._mesh_hash = groups(self.case, self.point), job["mesh_hash"]
+        self.pulse = Pulse(**job["pulse"])
         self.period = self.pulse.period / unit_time_s(self.case, self.point)
-        self.mesh_error = self.case.level(job["level"]).index_error_at(self.groups.reynolds)
         self.count = self.pulse.walkers or self.case.mixing.walkers
-        self.nodes, fields = solved(self.results, self.point, self._mesh_hash, comm)
+        self.nodes, fields = solved(self.results, self.point, self.mesh_hash, comm)
         self._mesh_file = self.results.mesh / "junction.msh"
         self._domain = read_domain(self._mesh_file, comm)
         self._solver = TransientSolver(self._domain)
@@ -69,7 +62,7 @@ class PulseWorker:
     def _marched(self, name: str, flows: Flows, period: float, snapshots: int, words: str, most: int) -> PeriodicMarch:
         least = max(period * self._solver.crossings() / FASTEST, LEAST_STEPS)
         steps = snapshots * math.ceil(least / snapshots)
-        key = digest([self._mesh_hash, self.groups.as_dict(), name, period, snapshots, steps])
+        key = digest([self.mesh_hash, self.groups.as_dict(), name, period, snapshots, steps])
         march = PeriodicMarch(
             self._solver, self.groups.reynolds, flows, period, snapshots, steps,
             self.results.pulse(self.point.name, self.pulse.name).with_name(f"{name}-{key}"), self._mesh_file,
@@ -167,8 +160,8 @@ def run(job: dict[str, Any], comm: MPI.Comm) -> None:
     if comm.rank == 0 and rest.last is not None and pulsating.last is not None:
         pulse, reynolds = worker.pulse, worker.groups.reynolds
         solved_record = read_json(worker.results.point(worker.point.name) / "record.json")
-        record = {
-            "schema": 1, "name": worker.point.name, "groups": worker.groups.as_dict(), "pulse": asdict(pulse),
+        figures = {
+            "pulse": asdict(pulse),
             "period_bores": worker.period, "womersley": math.sqrt(2 * math.pi * reynolds / worker.period) / 2,
             "march": {
                 "steps": pulsating.steps, "periods": pulsating.done, "changes": pulsating.changes,
@@ -178,10 +171,9 @@ def run(job: dict[str, Any], comm: MPI.Comm) -> None:
             "newton": solved_record["mixing"]["planes"],
             "steady": [plane.as_dict() for plane in steady], "pulsating": [plane.as_dict() for plane in unsteady],
             "difference": less(unsteady, steady), "in_time": swing, "halved": less(halved, unsteady),
-            "closure": closure, "mesh_error": worker.mesh_error, "label": "bounded",
-            "provenance": provenance(ranks=comm.size, mesh_hash=job["mesh_hash"]),
+            "closure": closure,
         }  # fmt: skip
-        write_json(Path(job["record"]), record)
+        worker.write(figures)
     worker.tell("done", status="unsteady")
 
 

@@ -58,8 +58,7 @@ def run_points(
     before anything runs.
     A point that does not converge is recorded as failed; only an error of the machine itself is raised.
     """
-    if ranks < 1:
-        raise BadInput(f"{ranks} ranks can't run anything", "give --ranks 1 or more")
+    check_ranks(ranks)
     for point in points:
         check_laminar(groups(case, point).reynolds, point.name, allow_high_reynolds)
     open_points = []
@@ -109,6 +108,12 @@ def start_workers(module: str, results: Results, job: dict[str, Any], ranks: int
     path = logs / "job.json"
     write_json(path, job)
     _follow([launcher, "-n", str(ranks), sys.executable, "-m", module, str(path)], logs / "solver.log", follow)
+
+
+def check_ranks(ranks: int) -> None:
+    """Raises `BadInput` for a number of ranks that can't run anything."""
+    if ranks < 1:
+        raise BadInput(f"{ranks} ranks can't run anything", "give --ranks 1 or more")
 
 
 def check_laminar(reynolds: float, what: str, allowed: bool = False) -> None:

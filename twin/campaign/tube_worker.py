@@ -8,24 +8,20 @@ The ranks share the walkers; then each takes every size-th tube.
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from mpi4py import MPI
 
-from twin.campaign.serving import Teller, serve
+from twin.campaign.point_worker import PointWorker
+from twin.campaign.serving import serve
 from twin.campaign.tube import Tube
 from twin.campaign.walks import segregations, solved, walkers_mesh
-from twin.case import Results, load
 from twin.errors import BadInput, TwinError
-from twin.files import write_json
 from twin.flow.section import Sections
 from twin.flow.section_mesh import from_samples
-from twin.junction import bore_m, groups
+from twin.junction import bore_m
 from twin.mixing import Segregation
-from twin.operating import OperatingPoint
-from twin.provenance import provenance
 from twin.transport import Planes, Tetrahedra, Walkers
 from twin.transport.marching import March, nodes
 
@@ -34,20 +30,17 @@ CHECK = 10.0  # bores, where marching is held against walkers
 _RIM = 0.4995  # radius of the outermost places, in bores
 
 
-class TubeWorker:
+class TubeWorker(PointWorker):
     """A solved point, the plane where its junction ends, and the tubes that may follow."""
 
     def __init__(self, job: dict[str, Any], comm: MPI.Comm) -> None:
-        self.comm, self.case, self.results = comm, load(job["case"]), Results(Path(job["results"]))
-        self.point = OperatingPoint(*job["point"])
+        super().__init__(job, comm)
         asked = job["tube"]
         self.tube = Tube(**{**asked, "lengths": tuple(asked["lengths"]), "coils": tuple(asked["coils"])})
-        self.tell = Teller(comm, self.point.name)
-        self.groups, self.bore = groups(self.case, self.point), bore_m(self.case)
-        nodes, fields = solved(self.results, self.point, job["mesh_hash"], comm)
+        self.bore = bore_m(self.case)
+        nodes, fields = solved(self.results, self.point, self.mesh_hash, comm)
         self.mesh = walkers_mesh(nodes, [fields["velocity"]])
         self.walkers = Walkers(self.mesh, comm)
-        self.mesh_error = self.case.level(job["level"]).index_error_at(self.groups.reynolds)
 
     def plane(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Places (n, 2) across the plane in bores, the velocity there (n, 3), and c at the nodes of marching, twice.
@@ -157,13 +150,11 @@ def run(job: dict[str, Any], comm: MPI.Comm) -> None:
     found = dict(row for part in comm.allgather(parts) for row in part)
     tubes = [found[number] for number in sorted(found)]
     if comm.rank == 0:
-        record = {
-            "schema": 1, "name": worker.point.name, "groups": worker.groups.as_dict(), "start_bores": worker.tube.start,
-            "nodes": plane[2].shape[1], "returns": 2 * worker.tube.returns, "tubes": tubes,
-            "walkers": [one.as_dict() for one in reference], "mesh_error": worker.mesh_error, "label": "bounded",
-            "provenance": provenance(ranks=comm.size, mesh_hash=job["mesh_hash"]),
+        figures = {
+            "start_bores": worker.tube.start, "nodes": plane[2].shape[1], "returns": 2 * worker.tube.returns,
+            "tubes": tubes, "walkers": [one.as_dict() for one in reference],
         }  # fmt: skip
-        write_json(Path(job["record"]), record)
+        worker.write(figures)
     worker.tell("done", status="steady")
 
 

@@ -13,18 +13,8 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from twin.case.schema import (
-    IN_ORDER,
-    Junction,
-    Length,
-    Level,
-    Position,
-    Strict,
-    Temperature,
-    Time,
-    _quantity,
-    find_level,
-)
+from twin.case.quantities import Length, Position, Strict, Temperature, Time, quantity
+from twin.case.schema import IN_ORDER, Junction, Level, find_level
 from twin.case.tables import Formula, read_history, read_profile
 from twin.errors import BadInput
 from twin.liquids import LIQUIDS
@@ -34,12 +24,12 @@ from twin.units import EXAMPLE, parse
 _WORDS = {"folder", "name", "title", "ranks", "junction", "levels", "sweep", "assumptions"}
 NAME = r"^[A-Za-z0-9_-]+$"
 
-Speed = Annotated[float, _quantity("velocity")]
-Velocity = Annotated[float, _quantity("velocity", positive=False)]
-Density = Annotated[float, _quantity("density")]
-Viscosity = Annotated[float, _quantity("viscosity")]
-KinematicViscosity = Annotated[float, _quantity("kinematic viscosity")]
-AnyPressure = Annotated[float, _quantity("pressure", positive=False)]
+Speed = Annotated[float, quantity("velocity")]
+Velocity = Annotated[float, quantity("velocity", positive=False)]
+Density = Annotated[float, quantity("density")]
+Viscosity = Annotated[float, quantity("viscosity")]
+KinematicViscosity = Annotated[float, quantity("kinematic viscosity")]
+AnyPressure = Annotated[float, quantity("pressure", positive=False)]
 
 
 class Table(Strict):
@@ -265,7 +255,7 @@ class FlowTime(Table):
     cfl: PositiveFloat | None = Field(None, le=10)
     start: str = Field("rest", pattern="^(rest|steady)$")
     sample: Time | None = Field(None, description="between two rows of series.csv; default: every step")
-    average_from: Annotated[float, _quantity("time", positive=False)] = Field(0.0, ge=0)
+    average_from: Annotated[float, quantity("time", positive=False)] = Field(0.0, ge=0)
     save: Time | None = Field(
         None, description="between two restart files; default: a tenth of the run, in whole steps"
     )

@@ -10,7 +10,7 @@ from typing import Any
 
 from twin.case import Case, FlowCase, Results, load
 from twin.cli.console import Reporter
-from twin.errors import BadInput, TwinError
+from twin.errors import TwinError
 from twin.operating import OperatingPoint
 from twin.units import parse
 
@@ -70,9 +70,10 @@ def opened(arguments: argparse.Namespace) -> tuple[Case, str, Results]:
 
 def ranks_of(arguments: argparse.Namespace, case: Case | FlowCase) -> int:
     """The number of ranks; raises `BadInput` where it is not positive."""
+    from twin.campaign.run import check_ranks  # here, for the verbs that need no campaign and are to start at once
+
     ranks = case.ranks if arguments.ranks is None else arguments.ranks
-    if ranks < 1:
-        raise BadInput(f"{ranks} ranks can't run anything", "give --ranks 1 or more")
+    check_ranks(ranks)
     return ranks
 
 

@@ -16,6 +16,13 @@ from twin.fem.forms import compiled
 
 _KRYLOV = 100  # vectors that GMRES keeps
 MOST_BALANCE = 500
+MOST_ITERATIONS = 500  # of a `KrylovSolver`
+_DIVERGED = {
+    PETSc.KSP.ConvergedReason.DIVERGED_MAX_IT: "no convergence",
+    PETSc.KSP.ConvergedReason.DIVERGED_DTOL: "the residual grew",
+    PETSc.KSP.ConvergedReason.DIVERGED_BREAKDOWN: "the iteration broke down",
+    PETSc.KSP.ConvergedReason.DIVERGED_NANORINF: "NaN or infinite values",
+}
 
 
 class DirectSolver:
@@ -84,6 +91,41 @@ class SpdSolver:
     def __exit__(self, *_: Any) -> None:
         self._ksp.destroy()
         self._matrix.destroy()
+
+
+class KrylovSolver:
+    """An iterative solve of many right-hand sides that either reaches its tolerance or raises `NotConverged`.
+
+    `method` and `preconditioner` are PETSc's names. Its `matrix` may change between solves.
+    """
+
+    def __init__(
+        self,
+        matrix: PETSc.Mat,
+        method: str,
+        preconditioner: str,
+        what: str,
+        tolerance: float,
+        unpreconditioned: bool = False,
+    ) -> None:
+        self.matrix, self._what, self._tolerance = matrix, what, tolerance
+        self._ksp = PETSc.KSP().create(matrix.comm)
+        self._ksp.setType(method)
+        self._ksp.getPC().setType(preconditioner)
+        self._ksp.setInitialGuessNonzero(True)
+        if unpreconditioned:
+            self._ksp.setNormType(PETSc.KSP.NormType.UNPRECONDITIONED)
+        if preconditioner == "hypre":
+            self._ksp.getPC().setHYPREType("boomeramg")
+
+    def __call__(self, right: PETSc.Vec, into: PETSc.Vec, floor: float) -> None:
+        """Solves from the guess that is in `into`, until the residual is small against `right`, or below `floor`."""
+        self._ksp.setTolerances(rtol=self._tolerance, atol=max(floor, 1e-300), max_it=MOST_ITERATIONS)
+        self._ksp.setOperators(self.matrix)
+        self._ksp.solve(right, into)
+        if (reason := self._ksp.getConvergedReason()) < 0:
+            words, count = _DIVERGED.get(reason, f"PETSc reason {reason}"), self._ksp.getIterationNumber()
+            raise NotConverged(f"{self._what} was not solved: {words} after {count} iterations")
 
 
 def solve_balance(matrix: scipy.sparse.csr_matrix, right: np.ndarray, enough: float, what: str) -> np.ndarray:

@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from twin.case.load import read_toml, validated
-from twin.case.schema import Angle, Length, Strict, Turn
+from twin.case.quantities import Angle, Length, Strict, Turn
 from twin.errors import BadInput
 
 #: What the mesh of a reactor case must name. `symmetry` is optional: a plane in which the flow mirrors itself.

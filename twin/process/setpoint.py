@@ -13,7 +13,7 @@ import twin
 from twin.crystal import Ligand, known_ligand
 from twin.errors import BadInput, TwinError
 from twin.estimate import Estimate
-from twin.files import digest, write_json
+from twin.files import sealed, write_json
 from twin.operating import OperatingPoint
 from twin.process.constraints import ALIASES, Constraint, parse_constraint, pump_limit
 from twin.process.model import ProcessModel
@@ -72,7 +72,7 @@ class Proposal:
                 "twin": twin.__version__,
             },
         }
-        return data | {"checksum": digest(data)}
+        return sealed(data)
 
 
 def propose(

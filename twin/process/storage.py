@@ -12,8 +12,8 @@ import numpy as np
 import twin
 from twin.crystal import PARAMETERS, Ligand
 from twin.crystal.parameters import LIGANDS
-from twin.errors import BadInput, Missing
-from twin.files import digest, read_json, write_json
+from twin.errors import BadInput
+from twin.files import read_sealed, sealed, write_json
 from twin.operating import OperatingPoint
 from twin.process.calibrate import Calibration
 from twin.process.data import Datum
@@ -41,18 +41,12 @@ def save_calibration(model: ProcessModel, path: Path) -> None:
         },
         "provenance": {"twin": twin.__version__, "created": datetime.now(UTC).isoformat(timespec="seconds")},
     }
-    write_json(path, data | {"checksum": digest(data)})
+    write_json(path, sealed(data))
 
 
 def load_calibration(path: Path) -> Calibration:
     """The calibration of a `process.json`. Raises `Missing` without the file, `BadInput` where it is damaged."""
-    if not path.exists():
-        raise Missing(f"there is no {path}", "calibrate first: twin calibrate CASE")
-    data = read_json(path)
-    if not isinstance(data, dict) or data.get("schema") != 1:
-        raise BadInput(f"{path} is not a calibration of schema 1", _REMEDY)
-    if digest({key: value for key, value in data.items() if key != "checksum"}) != data.get("checksum"):
-        raise BadInput(f"{path} was changed after it was written: its checksum does not fit", _REMEDY)
+    data = read_sealed(path, "a calibration", "calibrate first: twin calibrate CASE", _REMEDY)
     try:
         return _restored(data)
     except (KeyError, TypeError, ValueError) as error:

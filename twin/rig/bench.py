@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
-from twin.case.schema import Sensor as SensorEntry
+from twin.case.rig import Sensor as SensorEntry
 from twin.errors import BadInput
 from twin.rig.clock import Clock, VirtualClock
 from twin.rig.planning.limits import Equipment

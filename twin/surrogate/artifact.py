@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 import twin
-from twin.errors import BadInput, Missing
-from twin.files import digest, read_json, write_json
+from twin.errors import BadInput
+from twin.files import digest, read_sealed, sealed, write_json
 from twin.surrogate.dataset import Dataset
 from twin.surrogate.emulator import TARGETS, Surrogate, Target, compared, learned
 from twin.surrogate.gp import Inputs, Process
@@ -43,7 +43,7 @@ def save_surrogate(surrogate: Surrogate, path: Path) -> None:
             | {name: version(name) for name in ("numpy", "scipy", "scikit-learn")},
         },
     }
-    write_json(path, data | {"checksum": digest(data)})
+    write_json(path, sealed(data))
 
 
 def load_surrogate(path: Path, campaign: Path | None = None) -> Surrogate:
@@ -52,13 +52,7 @@ def load_surrogate(path: Path, campaign: Path | None = None) -> Surrogate:
     With `campaign`, that table must still be the one the surrogate was fitted to. Raises `Missing` without the file,
     `BadInput` where it is damaged or out of date.
     """
-    if not path.exists():
-        raise Missing(f"there is no {path}", "fit the surrogate first: twin fit CASE")
-    data = read_json(path)
-    if not isinstance(data, dict) or data.get("schema") != 1:
-        raise BadInput(f"{path} is not a surrogate of schema 1", _REMEDY)
-    if digest({key: value for key, value in data.items() if key != "checksum"}) != data.get("checksum"):
-        raise BadInput(f"{path} was changed after it was written: its checksum does not fit", _REMEDY)
+    data = read_sealed(path, "a surrogate", "fit the surrogate first: twin fit CASE", _REMEDY)
     if campaign is not None and campaign.exists() and digest(campaign.read_bytes()) != data["campaign"]:
         raise BadInput(f"{path} was fitted to an older {campaign.name}", _REMEDY)
     try:

@@ -11,20 +11,25 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.sparse
 from scipy.spatial import cKDTree
 
 from twin.errors import BadInput
-from twin.fem.linear import solve_balance
+from twin.transport.quadratic import (
+    EDGES,
+    FACES,
+    MONOMIALS_AT_NODES,
+    NODES_TO_MONOMIALS,
+    REFERENCE_NODES,
+    divergences,
+    edge_positions,
+    face_areas,
+    face_nodes,
+    monomials,
+    nodes_of,
+)
+from twin.transport.solenoidal import without_divergence
 
-# Node order of a quadratic tetrahedron: its vertices, then the middles of these edges (that of VTK).
-EDGES = ((0, 1), (1, 2), (0, 2), (0, 3), (1, 3), (2, 3))
-#: The vertices of the face opposite each vertex.
-FACES = np.array([[1, 2, 3], [0, 2, 3], [0, 1, 3], [0, 1, 2]])
-#: A flow whose cells lose or gain more than this share of what passes through them is not incompressible.
-MOST_IMBALANCE = 0.02
 _ROUND = 0.01  # bores that a point of the round bore may lie outside of the straight cells
-_CLOSED = 1e-12  # of the flow through the largest opening: what the correction may leave in a cell
 
 # The eight children of a ten-node tetrahedron: four at its corners, four around a diagonal of the octahedron between.
 _CORNERS = ((0, 4, 6, 7), (4, 1, 5, 8), (6, 5, 2, 9), (7, 8, 9, 3))
@@ -75,7 +80,7 @@ class Tetrahedra:
 
     def areas(self, cell: np.ndarray, face: np.ndarray) -> np.ndarray:
         """The area vectors of faces out of their cells, (faces, 3), in bore²."""
-        return _areas(self.points, self.cells[cell])[np.arange(len(cell)), face]
+        return face_areas(self.points, self.cells[cell])[np.arange(len(cell)), face]
 
     def faces(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """Cell and local face of an opening; raises `BadInput` for a name that the mesh does not have."""
@@ -86,12 +91,12 @@ class Tetrahedra:
 
     def face_velocities(self, cell: np.ndarray, face: np.ndarray, snapshot: int = 0) -> np.ndarray:
         """The velocity at the six nodes of faces, (faces, 6, 3): corners, then the middles opposite of them."""
-        corners = np.array([_face_nodes(f) for f in range(4)])[face]
-        return np.einsum("fnm,fmd->fnd", _MONOMIALS_AT_NODES[corners], self.velocity[snapshot, cell])
+        corners = np.array([face_nodes(f) for f in range(4)])[face]
+        return np.einsum("fnm,fmd->fnd", MONOMIALS_AT_NODES[corners], self.velocity[snapshot, cell])
 
     def at(self, cell: np.ndarray, weights: np.ndarray, snapshot: int = 0) -> np.ndarray:
         """The velocity in U, (n, 3), at barycentric coordinates (n, 4) of cells (n,)."""
-        return np.einsum("nm,nmd->nd", _monomials(weights[:, 1:]), self.velocity[snapshot, cell])
+        return np.einsum("nm,nmd->nd", monomials(weights[:, 1:]), self.velocity[snapshot, cell])
 
     def locate(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Cell (n,) and barycentric coordinates (n, 4) of points (n, 3) in bores.
@@ -135,8 +140,8 @@ class Tetrahedra:
         """The largest |∇·u| at any vertex of any cell, in U per bore."""
         worst = 0.0
         for velocity in self.velocity:
-            nodal = np.einsum("nm,cmd->cnd", _MONOMIALS_AT_NODES, velocity)
-            worst = max(worst, float(np.abs(_divergences(nodal, self.gradients)).max()))
+            nodal = np.einsum("nm,cmd->cnd", MONOMIALS_AT_NODES, velocity)
+            worst = max(worst, float(np.abs(divergences(nodal, self.gradients)).max()))
         return worst
 
 
@@ -174,7 +179,7 @@ def tetrahedra(
     cells = np.take_along_axis(cells, order, axis=1)
     gradients = _gradients(points, cells)
     beyond = _beyond(cells, boundaries)
-    position = _edge_positions()
+    position = edge_positions()
     corrected, imbalance = np.empty((len(times), len(cells), 10, 3)), 0.0
     for number, nodal in enumerate(one[near] for one in velocity):
         first, second = (order[:, [e[k] for e in EDGES]] for k in (0, 1))
@@ -182,7 +187,7 @@ def tetrahedra(
         sorted_nodal = np.concatenate([np.take_along_axis(nodal[:, :4], order[..., None], axis=1), middles], axis=1)
         free = [-2 - opening for opening, name in enumerate(boundaries) if name in outlets]
         solenoidal, worst = without_divergence(points, cells, gradients, beyond, sorted_nodal, free)
-        corrected[number] = np.einsum("mn,cnd->cmd", _NODES_TO_MONOMIALS, solenoidal)
+        corrected[number] = np.einsum("mn,cnd->cmd", NODES_TO_MONOMIALS, solenoidal)
         imbalance = max(imbalance, worst)
     return Tetrahedra(
         points=np.ascontiguousarray(points, float),
@@ -222,10 +227,10 @@ def split(
         around = [(a, b, ring[k], ring[(k + 1) % 4]) for k in range(4)]
         children = np.array([*_CORNERS, *around])  # local nodes
         here[chosen] = cells[chosen][:, children.ravel()]
-        inside = _REFERENCE_NODES[children]  # (8, 4, 3)
+        inside = REFERENCE_NODES[children]  # (8, 4, 3)
         first, second = (inside[:, [e[k] for e in EDGES]] for k in (0, 1))
         places = np.concatenate([inside, (first + second) / 2], axis=1).reshape(80, 3)
-        shapes = _monomials(places) @ _NODES_TO_MONOMIALS
+        shapes = monomials(places) @ NODES_TO_MONOMIALS
         for fine, field in zip(nodal, velocity, strict=True):
             fine[chosen] = shapes @ field[cells[chosen]]
     quarters = np.array([(0, 3, 5), (3, 1, 4), (5, 4, 2), (3, 4, 5)])
@@ -235,89 +240,8 @@ def split(
 
 def sampled(points: np.ndarray, cells: np.ndarray, velocity: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     """A velocity function of (n, 3) points at the nodes of straight cells, (cells, 10, 3)."""
-    corners = points[cells]
-    middles = np.stack([(corners[:, i] + corners[:, j]) / 2 for i, j in EDGES], axis=1)
-    nodes = np.concatenate([corners, middles], axis=1)
+    nodes = nodes_of(points[cells])
     return np.asarray(velocity(nodes.reshape(-1, 3)), float).reshape(nodes.shape)
-
-
-def without_divergence(
-    points: np.ndarray,
-    cells: np.ndarray,
-    gradients: np.ndarray,
-    beyond: np.ndarray,
-    nodal: np.ndarray,
-    outlets: Sequence[int],
-) -> tuple[np.ndarray, float]:
-    """The nodal velocity (cells, 10, 3) without divergence, and the relative imbalance that it had.
-
-    1. Flow through each outer wall face becomes zero, and each cell is balanced by a discrete potential flow that
-       leaves through the outlets: a lowest-order Raviart–Thomas field, constant over each face.
-    2. What is left has zero mean in each cell, and is linear: −Σ_{i<j} (d_i − d_j)/4 λ_i λ_j (p_j − p_i), with d_i the
-       divergence at vertex i, takes it away, since ∇·(λ_i λ_j (p_j − p_i)) = λ_i − λ_j. It is tangential on all faces,
-       so nothing changes hands.
-
-    Raises `BadInput` where no outlet takes the rest, or the rest is not small.
-    """
-    if not np.isin(beyond, outlets).any():
-        raise BadInput("the walkers' mesh has no outlet", "name the face where the fluid leaves")
-    areas = _areas(points, cells)
-    middles = np.stack([nodal[:, list(_face_nodes(face)[3:])].mean(axis=1) for face in range(4)], axis=1)
-    flow = np.einsum("cfd,cfd->cf", areas, middles)  # out of each cell through each face
-    wall = beyond == -1
-    removed = np.where(wall, -flow, 0.0)
-    net = flow.sum(axis=1) + removed.sum(axis=1)
-    imbalance = float(np.abs(net).sum() / max(np.abs(flow).sum() / 2, 1e-300))
-    if not imbalance <= MOST_IMBALANCE:  # nor if it is no number
-        raise BadInput(
-            f"the velocity is not that of an incompressible fluid: its cells lose {imbalance:.0%} of what enters them",
-            "give a solved flow, or a finer mesh",
-        )
-    change = removed + _balance(points, cells, areas, beyond, net, outlets)
-    volume = np.abs(np.linalg.det(np.diff(points[cells], axis=1))) / 6
-    result = nodal.copy()
-    corners = points[cells]
-    nodes = np.concatenate([corners, np.stack([(corners[:, i] + corners[:, j]) / 2 for i, j in EDGES], 1)], axis=1)
-    for face in range(4):
-        scale = change[:, face] / (3 * volume)
-        result += scale[:, None, None] * (nodes - corners[:, face, None])
-    divergence = _divergences(result, gradients)
-    for number, (i, j) in enumerate(EDGES):
-        away = corners[:, j] - corners[:, i]
-        result[:, 4 + number] -= ((divergence[:, i] - divergence[:, j]) / 16)[:, None] * away
-    return result, imbalance
-
-
-def _balance(
-    points: np.ndarray,
-    cells: np.ndarray,
-    areas: np.ndarray,
-    beyond: np.ndarray,
-    net: np.ndarray,
-    outlets: Sequence[int],
-) -> np.ndarray:
-    """Flows outwards through the faces, (cells, 4), that take `net` from every cell: w (φ − φ'), w = area/distance.
-
-    Raises `NotConverged` where the potential φ is not found.
-    """
-    count = len(cells)
-    centre = points[cells].mean(axis=1)
-    size = np.linalg.norm(areas, axis=2)
-    inner = beyond >= 0
-    other = np.where(inner, beyond // 4, 0)
-    distance = np.linalg.norm(centre[other] - centre[:, None], axis=2)
-    out = np.isin(beyond, outlets)
-    weight = np.where(inner, size / np.where(inner, distance, 1.0), np.where(out, np.sqrt(size), 0.0))
-    rows = np.broadcast_to(np.arange(count)[:, None], beyond.shape)
-    laplacian = scipy.sparse.csr_matrix(
-        (np.concatenate([weight.sum(axis=1), -weight[inner]]),
-         (np.concatenate([np.arange(count), rows[inner]]), np.concatenate([np.arange(count), other[inner]]))),
-        shape=(count, count),
-    )  # fmt: skip
-    enough = _CLOSED * float(np.abs(net).sum() + 1e-30)
-    potential = solve_balance(laplacian, -net, enough, "the correction of the velocity's divergence")
-    behind = np.where(inner, potential[other], 0.0)
-    return np.where(inner | out, weight * (potential[:, None] - behind), 0.0)
 
 
 def _along_a_curve(centres: np.ndarray) -> np.ndarray:
@@ -338,18 +262,6 @@ def _gradients(points: np.ndarray, cells: np.ndarray) -> np.ndarray:
     if np.any(np.abs(volume) < 1e-12 * length**3):
         raise BadInput("the walkers' mesh has cells without volume", "mesh the geometry anew")
     return np.linalg.inv(jacobian).transpose(0, 2, 1)
-
-
-def _areas(points: np.ndarray, cells: np.ndarray) -> np.ndarray:
-    """The outward area vector of the face opposite each vertex, (cells, 4, 3)."""
-    corners = points[cells]
-    areas = np.empty(corners.shape)
-    for face in range(4):
-        a, b, c = (corners[:, k] for k in FACES[face])
-        area = np.cross(b - a, c - a) / 2
-        inward = np.einsum("cd,cd->c", area, corners[:, face] - a) > 0
-        areas[:, face] = np.where(inward[:, None], -area, area)
-    return areas
 
 
 def _beyond(cells: np.ndarray, boundaries: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -388,43 +300,3 @@ def _numbered(rows: np.ndarray) -> np.ndarray:
     numbers = np.empty(len(rows), np.int64)
     numbers[order] = np.cumsum(np.append(False, (pairs[1:] != pairs[:-1]) | (thirds[1:] != thirds[:-1])))
     return numbers
-
-
-def _divergences(nodal: np.ndarray, gradients: np.ndarray) -> np.ndarray:
-    """∇·u at the vertices, (cells, 4), of quadratic fields."""
-    slopes = np.concatenate([-gradients.sum(axis=1, keepdims=True), gradients], axis=1)
-    at_vertex = np.einsum("cnd,ckd->cnk", nodal, slopes)  # u of node n · ∇λ of vertex k
-    edge = {pair: 4 + number for number, pair in enumerate(EDGES)}
-    result = np.empty(slopes.shape[:2])
-    for i in range(4):
-        result[:, i] = 4 * at_vertex[:, i, i] - sum(at_vertex[:, j, j] for j in range(4))
-        for k in range(4):
-            if k != i:
-                result[:, i] += 4 * at_vertex[:, edge[min(i, k), max(i, k)], k]
-    return result
-
-
-def _edge_positions() -> np.ndarray:
-    """The number of the edge between two local vertices, (4, 4)."""
-    position = np.zeros((4, 4), int)
-    for number, (i, j) in enumerate(EDGES):
-        position[i, j] = position[j, i] = number
-    return position
-
-
-def _face_nodes(face: int) -> tuple[int, ...]:
-    """The local nodes of the face opposite a vertex: corners in rising order, then the middles opposite of them."""
-    a, b, c = FACES[face].tolist()
-    middle = {pair: 4 + number for number, pair in enumerate(EDGES)}
-    return a, b, c, middle[b, c], middle[a, c], middle[a, b]
-
-
-def _monomials(place: np.ndarray) -> np.ndarray:
-    a, b, c = np.moveaxis(place, -1, 0)
-    return np.stack([np.ones_like(a), a, b, c, a * a, b * b, c * c, a * b, a * c, b * c], axis=-1)
-
-
-_VERTICES = np.array([[0.0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]])
-_REFERENCE_NODES = np.concatenate([_VERTICES, [(_VERTICES[i] + _VERTICES[j]) / 2 for i, j in EDGES]])
-_MONOMIALS_AT_NODES = _monomials(_REFERENCE_NODES)
-_NODES_TO_MONOMIALS = np.linalg.inv(_MONOMIALS_AT_NODES)

@@ -14,7 +14,8 @@ import numpy as np
 
 from twin.errors import BadInput, TwinError
 from twin.transport import walk
-from twin.transport.tetrahedra import FACES, Tetrahedra
+from twin.transport.quadratic import FACES
+from twin.transport.tetrahedra import Tetrahedra
 
 _INSIDE = 1e-9  # of the outlet's length: how far before its end the last plane stands
 _BLOCK = 32  # neighbours that go to one rank

@@ -397,6 +397,16 @@ def read_field(file: Path) -> Floats:
     return np.array(body.split(), dtype=float).reshape(count, 3 if kind == "vector" else 1)
 
 
+def read_patch(file: Path, patch: str, count: int) -> Floats:
+    """The scalars (count) on a patch of a field that OpenFOAM wrote as text."""
+    _, _, text = file.read_text(encoding="ascii").partition("boundaryField")
+    found = re.search(rf"\b{patch}\s*\{{[^}}]*?\bvalue\s+(uniform|nonuniform List<scalar>\s*\d+\s*\()([^);]*)", text)
+    if found is None:
+        raise TwinError(f"{file.name} has no values on {patch}", f"see the logs beside {file.parent}")
+    values = np.array(found.group(2).split(), dtype=float)
+    return np.broadcast_to(values, count).copy()
+
+
 def last_time(folder: Path) -> Path:
     """The folder of the last iterate. Raises TwinError where there is none but the start."""
     written = [at for at in folder.iterdir() if at.name.isdigit() and at.name != "0"]

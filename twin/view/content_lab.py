@@ -11,7 +11,7 @@ from twin.case import Case
 from twin.crystal.parameters import LIGANDS as LIGAND_NAMES
 from twin.errors import BadInput, TwinError
 from twin.estimate import Estimate
-from twin.files import digest
+from twin.files import checksum
 from twin.process import ProcessModel, Row, parameter_table
 from twin.rig.planning.limits import equipment
 from twin.surrogate import Surrogate
@@ -177,7 +177,7 @@ def setpoint_section(case: Case, data: dict[str, Any], surrogate: Surrogate | No
     for name, one in data["predicted"].items():
         cell = estimate_cell(Estimate.from_dict(one), name)
         rows.append([quantity(name).name, cell["value"], cell["band"], cell | {"value": "", "band": ""}])
-    whole = digest({key: value for key, value in data.items() if key != "checksum"}) == data.get("checksum")
+    whole = data.get("checksum") == checksum(data)
     problems = [] if whole else ["The file was changed after it was written: its checksum does not fit."]
     if surrogate is not None and data.get("provenance", {}).get("surrogate") != surrogate.fingerprint:
         problems.append("It was proposed with another surrogate than the one above: propose again.")

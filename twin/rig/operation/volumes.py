@@ -1,10 +1,4 @@
-"""What is left in each syringe, kept from one run to the next, whatever ends a run.
-
-`volumes.json` holds what was known when nothing moved; it is synced to disk. During a run `volumes-run.json` holds what
-the pumps have counted since, once a second: replaced whole, so that a killed process leaves the old one or the new one,
-but not synced, since the loop must not wait for the disk. A power cut may therefore leave it old, empty or missing; the
-first file still says that an account is open, and where the counts are gone nothing in the syringe can be relied on.
-"""
+"""What is left in each syringe, kept from one run to the next, whatever ends a run."""
 
 from __future__ import annotations
 
@@ -13,69 +7,28 @@ import threading
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
-
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from twin.errors import BadInput
-from twin.files import explained, write_json
 from twin.rig.clock import Clock
 from twin.rig.operation.evidence import Bounds
+from twin.rig.operation.volume_files import (
+    NAME,
+    REFILL,
+    RUNNING,
+    Book,
+    Count,
+    Entry,
+    OpenAccount,
+    read_book,
+    read_counts,
+    write_book,
+    write_counts,
+)
 from twin.rig.pumps.protocol import Dispensed
-from twin.rig.record.journal import stamp, sync_folder
+from twin.rig.record.journal import stamp
 
-NAME, RUNNING = "volumes.json", "volumes-run.json"
-SCHEMA = 1
 #: What a pump has counted is on disk after this wall time, s, where it is told at every look.
 PERSIST_S = 1.0
-_REFILL = "look at the syringes, then say what they hold: `twin rig refill CASE`"
-
-_Amount = Annotated[float, Field(ge=0)]
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class _Entry(_Strict):
-    syringe: str
-    volume_ml: Annotated[float, Field(gt=0)]
-    left_ml: _Amount
-    uncertain_ml: _Amount
-    as_of: str
-    by: str
-
-
-class _Open(_Strict):
-    """An account that a run has opened: the largest rates by pump, mL/h, and how long pumps run on unheard, s."""
-
-    run: str
-    largest_ml_h: dict[str, _Amount]
-    guard_s: _Amount | None
-
-
-class _Book(_Strict):
-    schema_: int = Field(SCHEMA, alias="schema")
-    pumps: dict[str, _Entry] = {}
-    open: _Open | None = None
-
-
-class _Count(_Strict):
-    infused_ml: _Amount = 0.0
-    withdrawn_ml: _Amount = 0.0
-    rate_ml_h: float = 0.0
-    utc: str
-    #: How much of the two the pump does not count any more: its counters were set back on the way.
-    carried_ml: tuple[float, float] = (0.0, 0.0)
-    #: Least and most that left the syringe since `begin`, where a run could say so at its end.
-    taken_ml: tuple[float, float] | None = None
-    #: Whether the run had an answer to all that it told the pump, so that a power cut is still to be told.
-    cut_is_told: bool = False
-
-
-class _Counts(_Strict):
-    run: str
-    pumps: dict[str, _Count]
 
 
 @dataclass(frozen=True)
@@ -117,8 +70,8 @@ class Volumes:
         self._persist_s = persist_s
         self._lock = threading.RLock()
         self._live = False
-        self._book = _read_book(self.path)
-        self._counts = _read_counts(self._running, self._book.open)
+        self._book = read_book(self.path)
+        self._counts = read_counts(self._running, self._book.open)
         #: When each pump was last told of, and the time of the count that is on disk, s of wall time.
         self._told: dict[str, float] = {}
         self._written: dict[str, float] = {}
@@ -172,7 +125,7 @@ class Volumes:
         if left is None:
             return None
         if syringe not in (None, left.syringe):
-            raise BadInput(f"the {name} syringe was a {left.syringe} when it was filled, not a {syringe}", _REFILL)
+            raise BadInput(f"the {name} syringe was a {left.syringe} when it was filled, not a {syringe}", REFILL)
         return max(min(left.left_ml, left.volume_ml) - left.uncertain_ml - reserve_ml, 0.0)
 
     def refill(
@@ -206,7 +159,7 @@ class Volumes:
         if self._live:
             raise BadInput(f"the {name} syringe is in use", "say what it holds once the run has ended")
         with self._lock:
-            entry = _Entry(
+            entry = Entry(
                 syringe=syringe, volume_ml=volume_ml, left_ml=left_ml, uncertain_ml=uncertain_ml, as_of=_now(), by=by
             )
             self._settle(name, entry)
@@ -225,17 +178,17 @@ class Volumes:
         """
         with self._lock:
             if self._book.open is not None:
-                raise BadInput(f"the volumes of the run {self._book.open.run} are not settled", _REFILL)
+                raise BadInput(f"the volumes of the run {self._book.open.run} are not settled", REFILL)
             unknown = [name for name in rates_ml_h if name not in self._book.pumps]
             if unknown:
-                raise BadInput(f"nobody has said what is in the syringe of the {' and the '.join(unknown)}", _REFILL)
+                raise BadInput(f"nobody has said what is in the syringe of the {' and the '.join(unknown)}", REFILL)
             largest = {name: abs(rate) for name, rate in rates_ml_h.items()}
             now = _now()
             run_id = f"{run_id} {now}"  # a setpoint may be run twice, and a power cut may bring old counts back
-            account = _Open(run=run_id, largest_ml_h=largest, guard_s=guard_s)
-            counts = {name: _Count(utc=now) for name in largest}
+            account = OpenAccount(run=run_id, largest_ml_h=largest, guard_s=guard_s)
+            counts = {name: Count(utc=now) for name in largest}
             # The counts first: an account without counts means that a power cut has taken them.
-            self._write_counts(run_id, counts)
+            write_counts(self._running, run_id, counts)
             self._write(self._book.model_copy(update={"open": account}))
             self._counts, self._live = counts, True
             self._told = self._written = dict.fromkeys(largest, self._clock.wall())
@@ -260,7 +213,7 @@ class Volumes:
         """
         with self._lock:
             before = self._counts[name]
-            self._counts[name] = _Count(
+            self._counts[name] = Count(
                 infused_ml=infused_ml, withdrawn_ml=withdrawn_ml, rate_ml_h=rate_ml_h, utc=_now(), carried_ml=carried_ml
             )
             now = self._clock.wall()
@@ -268,7 +221,7 @@ class Volumes:
             self._told = {**self._told, name: now}
             turned = _way(rate_ml_h) != _way(before.rate_ml_h)
             if force or turned or following - self._written[name] > self._persist_s:
-                self._write_counts(self._book.open.run if self._book.open else "", self._counts)
+                write_counts(self._running, self._book.open.run if self._book.open else "", self._counts)
                 self._written = self._told
 
     def close(
@@ -299,7 +252,7 @@ class Volumes:
                     known = {"taken_ml": taken_ml, "cut_is_told": name in telling}
                     self._counts[name] = self._counts[name].model_copy(update=known)
             if self._live and self._book.open is not None:  # what could not be asked is known as well as it can be
-                self._write_counts(self._book.open.run, self._counts)
+                write_counts(self._running, self._book.open.run, self._counts)
             self._live = False
 
     def asking(self, name: str) -> bool:
@@ -313,7 +266,7 @@ class Volumes:
             if count is None or account is None or not count.cut_is_told:
                 return False
             self._counts = {**self._counts, name: count.model_copy(update={"cut_is_told": False})}
-            self._write_counts(account.run, self._counts)
+            write_counts(self._running, account.run, self._counts)
             return True
 
     def reconcile(
@@ -390,7 +343,7 @@ class Volumes:
         low, high = (written, written + moved) if count.rate_ml_h < 0 else (written - moved, written)
         return _left(entry, low, high, entry.uncertain_ml, count.utc, "reckoned", False)
 
-    def _settle(self, name: str, entry: _Entry) -> None:
+    def _settle(self, name: str, entry: Entry) -> None:
         """Writes what a syringe holds, and closes its account; the last one takes the counts of the run with it."""
         account = self._book.open
         if account is not None:
@@ -400,30 +353,21 @@ class Volumes:
         if account is None:
             self._running.unlink(missing_ok=True)
 
-    def _write(self, book: _Book) -> None:
-        write_json(self.path, book.model_dump(by_alias=True))
-        with explained(self.path):
-            sync_folder(self.path.parent)
+    def _write(self, book: Book) -> None:
+        write_book(self.path, book)
         self._book = book
-
-    def _write_counts(self, run: str, counts: dict[str, _Count]) -> None:
-        scratch = self._running.with_suffix(".new")
-        with explained(self._running):
-            self._running.parent.mkdir(parents=True, exist_ok=True)
-            scratch.write_text(_Counts(run=run, pumps=counts).model_dump_json(), encoding="utf-8")
-            scratch.replace(self._running)
 
 
 def _left(
-    entry: _Entry, low: float, high: float, uncertain_ml: float, as_of: str, by: str, settled: bool = True
+    entry: Entry, low: float, high: float, uncertain_ml: float, as_of: str, by: str, settled: bool = True
 ) -> Left:
     """The middle and half the width of what is possible: a plunger goes no further than both ends of its syringe."""
     low, high = (min(max(end, 0.0), entry.volume_ml) for end in (low - uncertain_ml, high + uncertain_ml))
     return Left(entry.syringe, entry.volume_ml, (low + high) / 2, (high - low) / 2, as_of, by, settled)
 
 
-def _entry(left: Left) -> _Entry:
-    return _Entry(**{key: value for key, value in vars(left).items() if key != "settled"})
+def _entry(left: Left) -> Entry:
+    return Entry(**{key: value for key, value in vars(left).items() if key != "settled"})
 
 
 def _way(rate_ml_h: float) -> int:
@@ -433,50 +377,3 @@ def _way(rate_ml_h: float) -> int:
 
 def _now() -> str:
     return str(stamp()["utc"])
-
-
-def _read_book(path: Path) -> _Book:
-    try:
-        raw = path.read_bytes()
-    except FileNotFoundError:
-        return _Book()
-    except OSError as error:
-        raise BadInput(f"can't read {path}: {error.strerror}", "it holds what is left in the syringes") from error
-    try:
-        book = _Book.model_validate_json(raw)
-        if book.schema_ != SCHEMA:
-            raise BadInput(f"{path} has schema {book.schema_}; this rig reads {SCHEMA}", "use the twin that wrote it")
-        if book.open is not None and not set(book.open.largest_ml_h) <= set(book.pumps):
-            raise ValueError("an account is open of a pump that is not there")
-        return book
-    except ValueError as error:  # pydantic's ValidationError is one
-        aside = _aside(path)
-        what = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
-        raise BadInput(f"{path} is damaged ({what}); it is kept as {aside.name}", _REFILL) from error
-
-
-def _aside(path: Path) -> Path:
-    """Moves a damaged file out of the way, over none that was moved before."""
-    number, aside = 1, path.with_name(f"{path.name}.damaged")
-    while aside.exists():
-        number += 1
-        aside = path.with_name(f"{path.name}.damaged-{number}")
-    with explained(aside):
-        path.rename(aside)
-    return aside
-
-
-def _read_counts(path: Path, account: _Open | None) -> dict[str, _Count]:
-    """What the pumps of an open account had counted; nothing where a power cut took it, or it is of another run."""
-    if account is None:
-        return {}
-    try:
-        counts = _Counts.model_validate_json(path.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return counts.pumps if counts.run == account.run else {}
-
-
-def as_dict(left: Left) -> dict[str, Any]:
-    """The state of a syringe as JSON-like data, for a journal or a page."""
-    return dict(vars(left))

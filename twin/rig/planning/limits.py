@@ -7,8 +7,8 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import ParamSpec, TypeVar
 
+from twin.case.rig import Pump as PumpEntry
 from twin.case.schema import Case
-from twin.case.schema import Pump as PumpEntry
 from twin.errors import BadInput
 from twin.operating import OperatingPoint
 from twin.rig.planning.steps import PARTNER

@@ -28,7 +28,8 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from twin.case.load import read_toml, validated
-from twin.case.schema import Case, Flow, Strict, Time, Volume
+from twin.case.quantities import Flow, Strict, Time, Volume
+from twin.case.schema import Case
 from twin.errors import BadInput
 from twin.operating import OperatingPoint
 from twin.rig.planning import hull

@@ -11,7 +11,7 @@ from typing import Any
 from twin.case.schema import Case
 from twin.errors import BadInput
 from twin.estimate import Estimate
-from twin.files import digest, read_json
+from twin.files import checksum, read_json
 from twin.operating import OperatingPoint
 from twin.rig.planning import hull
 from twin.rig.planning.limits import check_rates
@@ -101,7 +101,7 @@ def _read(path: Path) -> dict[str, Any]:
     if wrong:
         raise BadInput(f"{path} is damaged: {', '.join(wrong)} missing or not of the right kind", _AGAIN)
     try:
-        expected = digest({key: value for key, value in data.items() if key != "checksum"})
+        expected = checksum(data)
     except (ValueError, TypeError) as error:
         raise BadInput(f"{path} is damaged: {error}", _AGAIN) from None
     if data["checksum"] != expected:

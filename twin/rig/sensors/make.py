@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from twin.case.schema import Rig
-from twin.case.schema import Sensor as SensorEntry
+from twin.case.rig import Rig
+from twin.case.rig import Sensor as SensorEntry
 from twin.errors import BadInput
 from twin.rig.clock import Clock
 from twin.rig.sensors.protocol import Sensor

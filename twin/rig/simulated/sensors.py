@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from twin.case.schema import Sensor as SensorEntry
+from twin.case.rig import Sensor as SensorEntry
 from twin.errors import BadInput
 from twin.rig.clock import Clock
 from twin.rig.errors import BadReply, NoReply

@@ -1,0 +1,126 @@
+"""Unsteady flow cases inside one process: where they start, go on and end, their frames and statistics."""
+
+import xml.etree.ElementTree as ElementTree
+
+import meshio
+import numpy as np
+import pytest
+from flow_cases import CHANNEL, UNSTEADY, solved, table_of
+
+from twin.campaign.flow_march import statistics
+from twin.case import Results, load_any
+from twin.flow import TransientSolver
+
+pytestmark = pytest.mark.field
+
+
+def rows_of(case):
+    return table_of(case, "series.csv")
+
+
+def interrupt(monkeypatch, after):
+    """Marches stop when they have passed a time, in seconds, of a case whose L/U is 0.2 s."""
+    advance = TransientSolver.advance
+
+    def interrupted(self, reynolds, flows, until, **more):
+        if until * 0.2 > after:
+            raise KeyboardInterrupt
+        return advance(self, reynolds, flows, until, **more)
+
+    monkeypatch.setattr(TransientSolver, "advance", interrupted)
+    return advance
+
+
+def test_an_unsteady_run_goes_on_where_it_was_interrupted(tmp_path, case_of, monkeypatch):
+    (tmp_path / "pulse.csv").write_text("t,factor\n0,1\n0.1,2\n0.2,2\n")
+    history = ('"10 mm/s"', '"10 mm/s"\nhistory = "pulse.csv"')
+    (record,) = solved(case_of(UNSTEADY, history))
+    assert record["status"] == "unsteady" and record["time"]["rows"] == 10
+    assert -record["boundaries"]["in"]["flow"] == pytest.approx(2e-5)
+    header, straight = rows_of(load_any(tmp_path))
+    factor = np.minimum(1 + 10 * straight[:, 0], 2)
+    for name, sign in (("in", -1), ("out", 1)):
+        assert straight[:, header.index(f"flow {name} m^2/s")] == pytest.approx(sign * 1e-5 * factor, rel=1e-9)
+
+    for path in Results.of(load_any(tmp_path), "channel").point("flow").iterdir():
+        path.unlink()
+    advance = interrupt(monkeypatch, 0.11)
+    with pytest.raises(KeyboardInterrupt):
+        solved(load_any(tmp_path))
+    assert len(rows_of(load_any(tmp_path))[1]) == 5
+    monkeypatch.setattr(TransientSolver, "advance", advance)
+    (again,) = solved(load_any(tmp_path))
+    assert "going on from t = 0.1 s" in again["history"]
+    resumed = rows_of(load_any(tmp_path))
+    assert resumed[0] == header and resumed[1] == pytest.approx(straight, rel=1e-4, abs=1e-7)
+
+
+def frames_of(case):
+    """The times of the frames, and what they hold."""
+    folder = Results.of(case, "channel").point("flow")
+    listed = ElementTree.parse(folder / "fields.pvd").getroot().findall("Collection/DataSet")
+    assert sorted(path.name for path in folder.glob("fields-*.vtu")) == [one.get("file") for one in listed]
+    return [float(one.get("timestep")) for one in listed], [meshio.read(folder / one.get("file")) for one in listed]
+
+
+def test_fields_of_times_between_have_neither_gaps_nor_duplicates(case_of, monkeypatch):
+    text = UNSTEADY.replace("[output]", '[output]\nfields_every = "0.06 s"')
+    case = case_of(text)
+    solved(case)
+    times, straight = frames_of(case)
+    assert times == pytest.approx([0.06, 0.12, 0.18])
+    middle = np.linalg.norm(straight[0].points[:, :2] - [1, 0.5], axis=1).argmin()
+    _, series = rows_of(case)
+    assert series[2, 0] == pytest.approx(0.06) and np.ptp([one.point_data["velocity"][middle, 0] for one in straight])
+
+    folder = Results.of(case, "channel").point("flow")
+    (folder / "record.json").unlink()
+    for path in folder.glob("restart-*.npz"):
+        path.unlink()
+    (folder / "fields-0009.vtu").touch()  # of another run
+    advance = interrupt(monkeypatch, 0.15)
+    with pytest.raises(KeyboardInterrupt):
+        solved(case)
+    assert frames_of(case)[0] == pytest.approx([0.06, 0.12])
+    monkeypatch.setattr(TransientSolver, "advance", advance)
+    (record,) = solved(case)
+    assert "going on from t = 0.1 s" in record["history"]
+    times, again = frames_of(case)
+    assert times == pytest.approx([0.06, 0.12, 0.18])
+    for one, other in zip(again, straight, strict=True):
+        assert one.point_data["velocity"] == pytest.approx(other.point_data["velocity"], rel=1e-4, abs=1e-8)
+
+    solved(case_of(text, ('fields_every = "0.06 s"\n', "")))
+    assert not list(folder.glob("fields-*.vtu")) and not (folder / "fields.pvd").exists()
+
+
+def test_a_step_that_divides_the_run_is_kept_exactly(case_of):
+    """A tenth of the run is not a whole number of its steps."""
+    case = case_of(CHANNEL + '[time]\nend = "0.25 s"\nstep = "0.01 s"\n')
+    solved(case)
+    header, rows = rows_of(case)
+    assert len(rows) == 25 and rows[:, header.index("step s")] == pytest.approx(0.01, rel=1e-7)
+
+
+def test_statistics_are_of_whole_periods():
+    moments = np.linspace(0, 3.7, 371)
+    found = statistics(moments, 5 + np.sin(2 * np.pi * moments))
+    assert found["frequency_hz"] == pytest.approx(1, rel=1e-3) and found["note"] == ""
+    assert found["mean"] == pytest.approx(5, abs=1e-3) and found["highest"] == pytest.approx(6, abs=1e-3)
+    assert found["to_s"] - found["from_s"] == pytest.approx(3, rel=1e-3)
+    short = statistics(moments, 5 + np.sin(2 * moments))
+    assert short["frequency_hz"] is None and short["note"] == "fewer than 2 periods"
+    assert (short["from_s"], short["to_s"]) == pytest.approx((0, 3.7))
+    assert statistics(moments, np.sin(2 * np.pi * moments**3))["note"] == "irregular"
+    longer = np.linspace(0, 10, 1001)
+    assert statistics(longer, np.sin(2 * np.pi * longer) + longer / 2)["note"] == "irregular"  # it drifts
+    assert statistics(moments, 5 + 1e-14 * np.sin(2 * np.pi * moments))["note"] == "constant"
+    assert statistics(moments[:1], moments[:1])["mean"] == 0
+
+
+def test_an_unsteady_run_from_the_steady_state_stays_there(case_of):
+    (record,) = solved(case_of(UNSTEADY + 'start = "steady"\nsample = "0.1 s"\naverage_from = "0.1 s"\n'))
+    drop = record["time"]["statistics"]["pressure drop in Pa"]
+    assert record["time"]["rows"] == 2 and drop["mean"] == pytest.approx(0.24, rel=1e-6)
+    assert drop["lowest"] == pytest.approx(drop["highest"], rel=1e-6)
+    assert record["forces"]["bottom"]["force"][0] == pytest.approx(1.2e-4, rel=1e-6)

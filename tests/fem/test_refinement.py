@@ -1,0 +1,78 @@
+"""The error of discretization from several meshes."""
+
+import math
+
+import pytest
+from flow_cases import CHANNEL, rectangles, solved
+
+from twin.campaign.flow_case import estimate_error, quantities
+from twin.campaign.refinement import refine
+from twin.case import Results
+
+pytestmark = pytest.mark.field
+
+
+@pytest.mark.parametrize("sizes", [[4.0, 2.0, 1.0], [2.6, 1.7, 1.0]])
+@pytest.mark.parametrize("order", [1.3, 2.0, 3.7])
+def test_a_made_up_sequence_gives_its_order_and_limit(sizes, order):
+    found = refine([1 - 0.01 * size**order for size in sizes], sizes)
+    assert found.order == pytest.approx(order, rel=1e-6) and found.extrapolated == pytest.approx(1, rel=1e-9)
+    assert found.error == pytest.approx(1.25 * 0.01, rel=1e-6) and found.note == ""
+
+
+def test_the_example_of_celik():
+    """Table 1 of Celik et al. 2008, the first column: 18000, 8000, 4500 cells in 2-D."""
+    sizes = [math.sqrt(1 / cells) for cells in (4500, 8000, 18000)]
+    found = refine([5.863, 5.972, 6.063], sizes)
+    assert found.order == pytest.approx(1.53, abs=0.01) and found.extrapolated == pytest.approx(6.1685, abs=2e-4)
+    assert found.relative == pytest.approx(0.022, abs=1e-3)
+
+
+def test_sequences_without_an_order_get_a_wide_band():
+    swing = refine([1.0, 1.2, 1.1], [4.0, 2.0, 1.0])
+    assert swing.note == "oscillates" and swing.order is None and swing.error == pytest.approx(0.6)
+    apart = refine([1.0, 1.1, 1.3], [4.0, 2.0, 1.0])
+    assert apart.note == "no order" and apart.order == pytest.approx(-1) and apart.error > 3 * 0.2
+    stalled = refine([1.0, 1.1, 1.195], [4.0, 2.0, 1.0])
+    assert stalled.note == "no order" and stalled.error > 3 * 0.095
+    assert refine([1.0, 1.1], [2.0, 1.0]).error == pytest.approx(0.1)
+    assert refine([1.0, 1.0 + 1e-12], [2.0, 1.0]).note == "same"
+    assert refine([1e-14, -2e-14], [2.0, 1.0], scale=1.0).relative is None
+    assert refine([1.0], [1.0]) is None and refine([1.0, 1.1], [1.02, 1.0]) is None
+
+
+def test_an_order_above_the_formal_one_gives_neither_a_limit_nor_a_tight_band():
+    chance = refine([1.0, 1.614, 1.624], [4.0, 2.0, 1.0])
+    assert chance.note == "too fast" and chance.order == pytest.approx(5.94, abs=0.01)
+    assert chance.extrapolated is None and chance.error == pytest.approx(3 * 0.614)
+    of_order = [1 - 0.01 * size**4.2 for size in (4.0, 2.0, 1.0)]
+    assert refine(of_order, [4.0, 2.0, 1.0]).note == ""
+    assert refine(of_order, [4.0, 2.0, 1.0], formal=3).note == "too fast"
+    # The highest v of `cases/cavity2d`, whose band must hold that of Botella & Peyret.
+    highest = refine([0.37991285, 0.37739565, 0.37706346], [0.029462783, 0.019641855, 0.013094570], formal=3)
+    assert highest.order == pytest.approx(5, abs=0.02) and abs(0.3769447 - highest.values[-1]) < highest.error
+
+
+def test_meshes_of_different_geometry_give_no_estimate(tmp_path, case_of):
+    def tube(name, length, size):
+        names = {0: "in", length: "out"}
+        named = lambda x, y: names.get(x, "bottom" if y < 0.5 else "top")  # noqa: E731
+        rectangles(tmp_path / f"{name}.msh", [(0, 0, length, 1)], named, size)
+
+    for name, length, size in (("short", 2, 0.34), ("long", 3, 0.24), ("finer", 3, 0.17)):
+        tube(name, length, size)
+    case = case_of(CHANNEL, ('"channel.msh"', '["short.msh", "long.msh", "finer.msh"]'))
+    for level in case.level_names:
+        solved(case, level=level)
+    found = [(level, Results.of(case, level)) for level in case.level_names]
+    refused = estimate_error(case, found, 1.0)
+    assert refused["quantities"] == {} and "the area is 2e-06 on short and 3e-06 on finer" in refused["note"]
+    assert estimate_error(case, found[1:], 1.0)["quantities"]["pressure drop in"]["note"] == "same"
+
+
+def test_one_mesh_gives_no_estimate(case_of):
+    case = case_of()
+    (record,) = solved(case)
+    answer = estimate_error(case, [("channel", Results.of(case, "channel"))], 1.0)
+    assert answer["note"] == "no error estimate: one mesh" and answer["quantities"] == {}
+    assert quantities(record)["pressure drop in"].value == pytest.approx(0.24)
