@@ -339,16 +339,17 @@ class SteadySolver:
         return norm
 
     def _assemble_residual(self) -> PETSc.Vec:
-        vector, unmet = self.state.x.petsc_vec.duplicate(), self.state.x.petsc_vec.duplicate()
+        state = self.state.x.petsc_vec
+        vector, unmet = state.duplicate(), state.duplicate()
         _compat.zero_entries(vector)
         petsc.assemble_vector(vector, self._residual)
         _compat.zero_entries(unmet)
-        petsc.set_bc(unmet, self.conditions, self.state.x.petsc_vec, -1.0)
+        petsc.set_bc(unmet, self.conditions, state, -1.0)
         if unmet.norm() > 0:  # else the lifting, seven times the cost of the residual, would add nothing
-            petsc.apply_lifting(vector, [self._jacobian], bcs=[self.conditions], x0=[self.state.x.petsc_vec], alpha=-1.0)
+            petsc.apply_lifting(vector, [self._jacobian], bcs=[self.conditions], x0=[state], alpha=-1.0)
         unmet.destroy()
         vector.ghostUpdate(addv=PETSc.InsertMode.ADD, mode=PETSc.ScatterMode.REVERSE)
-        petsc.set_bc(vector, self.conditions, self.state.x.petsc_vec, -1.0)
+        petsc.set_bc(vector, self.conditions, state, -1.0)
         return vector
 
     def _step(self, right: PETSc.Vec, change: PETSc.Vec) -> None:

@@ -210,7 +210,8 @@ def _solved(comm: Any, level: Level, job: dict[str, Any], folder: Path, start: A
                 steps += solver.solve(step, flows, enough).iterations
     else:
         steps = 0
-        solver.start_from(*start.fields(), reynolds)
+        velocity, pressure = start.fields()
+        solver.start_from(velocity, pressure, reynolds)
     solution = solver.solve(reynolds, flows, enough)
     velocity = Probes(domain, sample_points()).sample(solution.velocity)
     comm.barrier()
