@@ -340,29 +340,43 @@ def test_a_failure_tells_the_last_residuals(folder, capsys, monkeypatch, tmp_pat
     assert "remedy: use a finer level" in errors and "Newton 1," not in errors
 
 
-@pytest.mark.parametrize("name", ["cavity2d", "cylinder2d", "three-streams"])
+@pytest.mark.parametrize("name", ["cavity2d", "cylinder2d", "cylinder3d", "three-streams"])
 def test_the_example_cases_are_sound(name):
     case = load_any(CASES / name)
     assert isinstance(case, FlowCase) and case.resolved()["fluid"]
 
 
-@pytest.mark.field
-def test_the_cylinder_of_schaefer_and_turek(tmp_path, capsys):
-    """Drag and pressure difference of problem 2D-1 on the coarsest of its meshes; the reference is Nabh (1998)."""
+def on_its_coarsest_mesh(case, where, capsys):
+    """The result of one of the cases past a cylinder, copied to the folder `where`."""
     import runpy
 
-    shutil.copytree(CYLINDER, tmp_path / "case", ignore=shutil.ignore_patterns("results", "*.msh"))
-    where = tmp_path / "case"
+    shutil.copytree(case, where, ignore=shutil.ignore_patterns("results", "*.msh"))
     script = runpy.run_path(str(where / "make_mesh.py"))
     script["CELLS"].pop("fine"), script["CELLS"].pop("medium")
     script["main"](where)
     code, out, errors = run(capsys, "solve", where, "--level", "coarse", "--ranks", "1", "--json")
     assert code == 0, errors
-    data = json.loads(out)
+    return json.loads(out)
+
+
+@pytest.mark.field
+def test_the_cylinder_of_schaefer_and_turek(tmp_path, capsys):
+    """Drag and pressure difference of problem 2D-1 on the coarsest of its meshes; the reference is Nabh (1998)."""
+    data = on_its_coarsest_mesh(CYLINDER, tmp_path / "case", capsys)
     drag, lift = data["forces"]["cylinder"]["coefficient"]
     assert drag == pytest.approx(5.57953523384, rel=1e-3)
     assert lift == pytest.approx(0.010618948146, abs=3e-3)
     assert data["pressure_differences_pa"]["cylinder"] == pytest.approx(0.11752016697, rel=1e-2)
+
+
+@pytest.mark.field
+def test_the_cylinder_between_walls(tmp_path, capsys):
+    """Problem 3D-1Z on 3,175 cells, half of it behind a mirror plane; the reference is Bayraktar et al. (2012)."""
+    data = on_its_coarsest_mesh(CASES / "cylinder3d", tmp_path / "case", capsys)
+    drag, lift, _ = data["forces"]["cylinder"]["coefficient"]
+    assert drag == pytest.approx(6.18533, rel=0.02)
+    assert lift == pytest.approx(0.009401, abs=6e-3)
+    assert data["pressure_differences_pa"]["cylinder"] == pytest.approx(0.1710, rel=0.1)
 
 
 @pytest.mark.field
