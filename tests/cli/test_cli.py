@@ -146,3 +146,12 @@ def test_the_slurm_launcher_hands_the_sweep_to_sbatch(tmp_path, capsys, monkeypa
     monkeypatch.setenv("PATH", "/nowhere")
     code, _, errors = run(capsys, "sweep", PAPER, "--launcher", "slurm", "--output", tmp_path)
     assert code == 1 and "no sbatch" in errors
+
+
+def test_a_full_disk_under_the_output_is_told_in_words() -> None:
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "twin", "status", PAPER], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: can't write the output: the disk is full") and "Traceback" not in done.stderr

@@ -87,6 +87,7 @@ def test_a_whole_run_primes_ramps_holds_and_stops(
     assert all(abs(one.difference_percent) < 0.5 for one in result.balances.values()), result.lines()
     replayed = replay(result.journal)
     assert replayed.ok, replayed.lines()
+    assert replayed.spoilt == 0 < replayed.unanswered
     assert Latch(tmp_path).reason() is None
     for role in ("antisolvent", "precursor"):
         ramp = rates(result.journal, role)[1:51]  # fifty steps of the first leg, at ten a second

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from twin.cli.main import main
-from twin.rig import Latch, Volumes
+from twin.cli.rig import _agreed
+from twin.rig import Latch, NotStopped, Volumes
 
 CASE = str(Path(__file__).parents[2] / "cases" / "liang2023")
 
@@ -89,6 +90,66 @@ def test_a_latched_rig_runs_again_once_somebody_has_acknowledged_it(
     assert code == 0 and "stalled" in said["acknowledged"][0]
     assert twin(*run)[0] == 0
     assert list(rig.glob("acknowledge-*.jsonl"))
+
+
+def test_a_dry_run_says_that_a_run_would_be_refused(
+    twin: Callable[..., tuple[int, dict[str, Any]]], propose: Callable[..., Path], rig: Path
+) -> None:
+    check = ("check", "--setpoint", str(propose()), "--hold", "1 s")
+    assert twin(*check)[1]["refused"] is None
+    Latch(rig).set("the precursor pump stalled", "run")
+    code, said = twin(*check)
+    assert code == 0 and "stalled" in said["refused"]
+
+
+def test_the_log_is_that_of_the_newest_run_and_reads_an_acknowledgement_too(
+    twin: Callable[..., tuple[int, dict[str, Any]]], propose: Callable[..., Path], rig: Path
+) -> None:
+    _, done = twin("run", "--setpoint", str(propose()), "--hold", "1 s")
+    Latch(rig).set("the precursor pump stalled", "run")
+    twin("acknowledge", "--by", "A. Chemist")
+    code, log = twin("log")
+    assert code == 0 and log["journal"] == done["journal"]
+    code, log = twin("log", "--journal", str(next(rig.glob("acknowledge-*.jsonl"))))
+    assert code == 0 and log["intact"] and log["replay"] is None
+
+
+def test_a_run_that_is_interrupted_has_its_own_exit_code(
+    twin: Callable[..., tuple[int, dict[str, Any]]], propose: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("twin.cli.rig.run", interrupted)
+    code, said = twin("run", "--setpoint", str(propose()))
+    assert code == 130 and said["exit_code"] == 130
+
+
+def test_who_has_gone_agrees_to_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(_: str) -> str:
+        raise EOFError
+
+    monkeypatch.setattr("builtins.input", gone)
+    assert not _agreed("Shall it move?")
+
+
+@pytest.mark.parametrize(
+    ("raised", "expected", "latched"),
+    [(NotStopped(["the pump"], "it is silent"), 1, True), (KeyboardInterrupt(), 130, False)],
+)
+def test_a_check_out_that_ends_early_latches_where_its_pump_may_move(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raised: BaseException, expected: int, latched: bool
+) -> None:
+    def ends(*_: Any, **__: Any) -> None:
+        raise raised
+
+    monkeypatch.setattr("twin.cli.rig.checkout", ends)
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    text = (Path(CASE) / "case.toml").read_text().replace("address = 1", 'address = 1\nport = "/dev/nowhere"')
+    (tmp_path / "case.toml").write_text(text)
+    words = ["--pump", "precursor", "--cassette", str(tmp_path / "new.jsonl")]
+    assert main(["rig", "checkout", str(tmp_path), *words]) == expected
+    assert (Latch(tmp_path / "results" / "rig").reason() is not None) == latched
 
 
 def test_stopping_a_simulated_rig_latches_nothing(

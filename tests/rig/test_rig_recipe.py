@@ -79,6 +79,7 @@ def test_all_mistakes_are_told_at_once(case: Case, setpoint: Setpoint, write: Ca
     "text",
     ["", "steps = []", "steps = 3", "[[steps]]", '[[steps]]\nhold = 3', '[[steps]]\nhold = "0 s"', "[[steps", "\x00",
      '[[steps]]\nhold = "inf s"', '[[steps]]\nhold = "3 s"\nramp = "nan s"', '[[steps]]\nhold = "3 mL"',
+     '[[steps]]\nhold = "3 s"\nramp = "1e9 s"',
      '[prime]\nantisolvent = "-1 mL"\n[[steps]]\nhold = "3 s"'],
 )  # fmt: skip
 def test_bad_files_are_refused(case: Case, setpoint: Setpoint, write: Callable[[str], Path], text: str) -> None:

@@ -64,10 +64,16 @@ def test_simulated_pumps_are_not_registered(one: Path, two: Path, state: Path) -
 
 
 def test_a_port_in_use_names_the_case_that_uses_it(port: str, one: Path, two: Path) -> None:
+    note(port, two)  # as a stop from there has left it
     with RunLock(one, [place(port)]), held(one, [place(port)]):
-        with pytest.raises(RigError, match="in use by a run of another rig") as refused, held(two, [place(port)]):
+        with (
+            RunLock(two, [place(port)]),
+            pytest.raises(RigError, match="in use by a run of another rig") as refused,
+            held(two, [place(port)]),
+        ):
             pass
         assert str(one) in refused.value.message and "twin rig stop" in refused.value.remedy
+        assert str(two) not in refused.value.message
     with held(two, [place(port)]):
         pass
 

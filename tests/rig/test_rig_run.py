@@ -41,6 +41,7 @@ from twin.rig.operation.session import GUARD_S, Session
 from twin.rig.planning.limits import ROLES, Place
 from twin.rig.port import Port
 from twin.rig.record.journal import Journal
+from twin.rig.record.recorder import Recorder
 from twin.rig.simulated.faults import Fault
 from twin.rig.simulated.memory import MemoryLine
 
@@ -634,3 +635,36 @@ def test_real_pumps_are_not_accelerated(case: Case, setpoint: Setpoint) -> None:
     with pytest.raises(BadInput, match="real pumps"):
         run(real, setpoint, clock=Clock(10.0))
     assert not rig_folder(case).exists()
+
+
+def test_an_error_says_that_the_pumps_stand(
+    case: Case, setpoint: Setpoint, line: MemoryLine, clock: Clock, tmp_path: Path
+) -> None:
+    def spoil(progress: Progress) -> None:
+        if progress.kind == "hold":
+            line.inject(Fault.STALL, 1)
+
+    with pytest.raises(PumpAlarm, match="stalled") as caught:
+        run(case, setpoint, hold_s=5, folder=tmp_path, clock=clock, simulator=line, on_progress=spoil)
+    assert "every pump that was started was verified stopped" in caught.value.__notes__
+
+
+def test_a_signal_that_comes_while_an_error_stops_the_pumps_is_told(
+    case: Case, setpoint: Setpoint, line: MemoryLine, clock: Clock, tmp_path: Path
+) -> None:
+    """As from `twin rig stop`, whose bytes come first and spoil a reply."""
+
+    def spoil(progress: Progress) -> None:
+        if progress.kind == "hold":
+            raise RigError("a reply was spoilt", "")
+
+    def event(recorder: Recorder, name: str, **entry: Any) -> None:
+        if name == "stop":
+            signal.raise_signal(signal.SIGTERM)
+        plain(recorder, name, **entry)
+
+    plain = Recorder.event
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(RigError, match="spoilt") as caught:
+        patch.setattr(Recorder, "event", event)
+        run(case, setpoint, hold_s=5, folder=tmp_path, clock=clock, simulator=line, on_progress=spoil)
+    assert any("SIGTERM" in note and "twin rig stop" in note for note in caught.value.__notes__)

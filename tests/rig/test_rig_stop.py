@@ -22,6 +22,7 @@ import pytest
 import serial
 
 from twin.case import Case
+from twin.cli.main import main
 from twin.errors import BadInput
 from twin.rig import (
     Clock,
@@ -30,6 +31,7 @@ from twin.rig import (
     RigError,
     Setpoint,
     Volumes,
+    check,
     emergency_stop,
     load_setpoint,
     read,
@@ -298,6 +300,21 @@ def test_emergency_stop_after_a_killed_run(wired: Case, propose: Callable[..., P
     assert_latched(wired, "emergency stop")
 
 
+@pytest.mark.parametrize("changed", ["no = = TOML", "elsewhere"])
+def test_emergency_stop_after_a_killed_run_reaches_its_pumps_though_the_case_has_changed(
+    wired: Case, propose: Callable[..., Path], line: SimulatedLine, changed: str
+) -> None:
+    with child(wired, propose) as process:
+        process.kill()
+        process.communicate(timeout=20)
+    path = wired.folder / "case.toml"
+    path.write_text(path.read_text().replace(line.path, "/dev/nowhere") if changed == "elsewhere" else changed)
+    assert [line.state(address)[0] for address in (0, 1)] == ["I", "I"]
+    assert main(["rig", "stop", str(wired.folder)]) == (1 if changed == "elsewhere" else 0)
+    assert standing(line) and any(b"STP" in message for message in line.heard)
+    assert_latched(wired, "emergency stop")
+
+
 def test_emergency_stop_says_what_it_can_not_verify(
     wired: Case, line: SimulatedLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -306,6 +323,7 @@ def test_emergency_stop_says_what_it_can_not_verify(
     with pytest.raises(NotStopped, match="precursor pump") as caught:
         emergency_stop(wired)
     assert "antisolvent pump (NE-1010, address 0 on" in caught.value.message
+    assert caught.value.message.count("NOT VERIFIED") == 1
     assert caught.value.message.count("verified stopped") == 1
 
 
@@ -325,6 +343,24 @@ def test_emergency_stop_speaks_as_fast_as_the_case_says(
     assert used == [expected]
 
 
+def test_emergency_stop_does_not_wait_for_a_port_that_hangs(
+    wired: Case, line: SimulatedLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[int] = []
+
+    def opened(url: str, *rest: Any, **options: Any) -> Any:
+        if url == line.path:
+            return open_port(url, *rest, **options)
+        heard.append(len(line.heard))  # a host that is not there takes seconds to say so
+        raise RigError("it hung", "")
+
+    monkeypatch.setattr("twin.rig.operation.emergency.open_port", opened)
+    elsewhere = wired.rig.antisolvent.model_copy(update={"port": "socket://away:1"})
+    with pytest.raises(NotStopped):
+        emergency_stop(wired.model_copy(update={"rig": wired.rig.model_copy(update={"antisolvent": elsewhere})}))
+    assert len(heard) == 1 and heard[0] > 0, "the precursor was told only after the port that hung"
+
+
 def test_emergency_stop_of_a_simulated_rig_says_that_there_is_nothing(case: Case) -> None:
     said = "\n".join(emergency_stop(case))
     assert "no run of this rig is under way" in said
@@ -338,7 +374,8 @@ def test_emergency_stop_works_without_a_place_for_its_journal(
     (wired.folder / "results").write_text("in the way")
     said = emergency_stop(wired)
     assert sum("verified stopped" in text for text in said) == 2
-    assert any("no latch or journal" in text for text in said)
+    assert any("NOT LATCHED" in text for text in said)
+    assert any("no journal" in text for text in said)
 
 
 def test_a_lock_of_nobody_is_no_lock(tmp_path: Path) -> None:
@@ -381,13 +418,20 @@ def test_real_syringes_that_nobody_told_of_are_refused(
     assert left.left_ml == pytest.approx(line.pumps[0].volume_ml, abs=0.011)
 
 
+def test_an_empty_syringe_is_refused_in_words_by_a_dry_run_too(wired: Case, setpoint: Setpoint) -> None:
+    Volumes.open(rig_folder(wired)).refill("antisolvent", "steel-50ml", 50.0, left_ml=0.0)
+    for action in (check, run):
+        with pytest.raises(BadInput, match="nothing is for certain in the syringe of the antisolvent pump"):
+            action(wired, setpoint)
+
+
 def test_what_is_no_serial_port_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     for path in (tmp_path / "file", Path("/dev/null"), tmp_path):
         with pytest.raises(BadInput, match="is no serial port"):
             open_port(str(path), 19200)
-    for url in ("nonsense://x", "socket://nowhere"):
-        with pytest.raises((BadInput, RigError)):
+    for url in ("nonsense://x", "socket://nowhere", "rfc2217://nowhere", "socket://nowhere:99999"):
+        with pytest.raises(BadInput, match="HOST:PORT"):
             open_port(url, 19200)
 
 

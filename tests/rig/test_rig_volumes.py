@@ -296,7 +296,9 @@ def test_a_syringe_in_use_is_not_filled(volumes: Volumes) -> None:
 @pytest.mark.parametrize(
     "text",
     ["", "{", "[]", "null", '{"schema": 1, "pumps": {"a": {}}}', '{"schema": 1, "pumps": {}, "open": 3}', "\udcff",
-     '{"schema": 1, "pumps": {}, "open": {"run": "r", "largest_ml_h": {"a": 1}, "guard_s": null}}'],
+     '{"schema": 1, "pumps": {}, "open": {"run": "r", "largest_ml_h": {"a": 1}, "guard_s": null}}',
+     '{"schema": 1, "pumps": {"a": {"syringe": "s", "volume_ml": 50, "left_ml": 51, "uncertain_ml": 0, "as_of": "",'
+     ' "by": ""}}}'],
 )  # fmt: skip
 def test_a_damaged_file_is_refused_and_kept(tmp_path: Path, text: str) -> None:
     raw = text.encode("utf-8", "surrogateescape")

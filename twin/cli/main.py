@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import importlib
 import json
 import os
@@ -81,6 +82,11 @@ def main(argv: list[str] | None = None) -> int:
         # The reader of a pipe has gone: nothing more to say, and nothing to say it to.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the rest of the text fails at the exit
+        return _refuse(TwinError("can't write the output: the disk is full", "free some space"), as_json=False)
     else:
         return code
 

@@ -14,6 +14,7 @@ from twin.cli.console import Reporter
 from twin.errors import BadInput, TwinError
 from twin.rig import (
     Latch,
+    NotStopped,
     Program,
     Progress,
     RunResult,
@@ -35,8 +36,9 @@ from twin.rig.commissioning.checkout import checkout
 from twin.rig.commissioning.detect import scan
 from twin.rig.operation import register
 from twin.rig.operation.emergency import stop_places
-from twin.rig.operation.runlock import RunLock, holder
+from twin.rig.operation.runlock import RunLock, holder, last
 from twin.rig.planning.limits import SIMULATED, equipment, places
+from twin.rig.record.replay import of_run
 from twin.units import parse, to_ml
 
 _PUMPS = ("antisolvent", "antisolvent-2", "precursor")
@@ -115,8 +117,11 @@ def check_verb(arguments: argparse.Namespace, reporter: Reporter) -> Any:
     dry = check(case, setpoint, folder=results.rig, program=program, hold_s=_hold(arguments), shorten=arguments.shorten)
     for line in dry.lines(everything=arguments.all):
         reporter.say(line)
+    refused = register.refusal(results.rig, places(case))
+    if refused is not None:
+        reporter.say(f"A RUN WOULD BE REFUSED: {refused}")
     sent = [{"t_s": entry.t_s, "port": entry.port, "message": entry.message.decode("latin-1")} for entry in dry.sent]
-    return {"plan": dry.plan.as_dict(), "sent": sent}
+    return {"plan": dry.plan.as_dict(), "sent": sent, "refused": refused.message if refused else None}
 
 
 def run_verb(arguments: argparse.Namespace, reporter: Reporter) -> Any:
@@ -181,7 +186,7 @@ def stop_verb(arguments: argparse.Namespace, reporter: Reporter) -> Any:
         case, _, results = opened(arguments)
     except BadInput as error:  # what the run itself has noted is enough to stop it
         where = (arguments.output / arguments.case.name if arguments.output else arguments.case / "results") / "rig"
-        if holder(where) is None:
+        if holder(where) is None and not last(where):
             raise
         said = [*stop_places([], where), f"the case can't be read: {error.message}"]
     else:
@@ -194,14 +199,13 @@ def stop_verb(arguments: argparse.Namespace, reporter: Reporter) -> Any:
 def log_verb(arguments: argparse.Namespace, reporter: Reporter) -> Any:
     """`twin rig log`."""
     _, _, results = opened(arguments)
-    path = arguments.journal or latest(results.rig)
+    path = arguments.journal or latest(results.rig, "journal")
     found = verify(path)
     entries = read(path)
     for entry in entries:
         reporter.say(describe(entry))
-    reporter.say(str(found))
-    again = replay(path)
-    for line in again.lines():
+    again = replay(path) if of_run(entries) else None
+    for line in again.lines() if again else [str(found), "no run is in it, so there is nothing to replay"]:
         reporter.say(line)
     answer = {
         "journal": path,
@@ -211,7 +215,7 @@ def log_verb(arguments: argparse.Namespace, reporter: Reporter) -> Any:
         "reason": found.reason,
         "truncated": found.truncated,
         "ended": found.ended,
-        "replay": {"ok": again.ok, "lines": again.lines()},
+        "replay": {"ok": again.ok, "lines": again.lines()} if again else None,
         "entries": entries,
     }
     if arguments.plot is not None:
@@ -220,7 +224,7 @@ def log_verb(arguments: argparse.Namespace, reporter: Reporter) -> Any:
         picture(path, arguments.plot)
         reporter.say(f"picture: {arguments.plot}")
         answer["picture"] = arguments.plot
-    return answer, 0 if found.intact and again.ok else 1
+    return answer, 0 if found.intact and (again.ok if again else found.ended) else 1
 
 
 def refill_verb(arguments: argparse.Namespace, reporter: Reporter) -> Any:
@@ -289,19 +293,36 @@ def checkout_verb(arguments: argparse.Namespace, reporter: Reporter) -> Any:
         if volumes.left(arguments.pump) is not None:  # it moves, and nobody books what
             size = pump.syringe.volume_ml
             volumes.refill(arguments.pump, pump.syringe.name, size, by="checkout", left_ml=0.0, uncertain_ml=size)
-        done = checkout(
-            pump.port,
-            pump.model.family,
-            pump.address,
-            pump.syringe,
-            ask=lambda question: input(f"{question} [y/N] ").strip().lower() in ("y", "yes"),
-            say=reporter.say,
-            cassette=arguments.cassette,
-            baud=pump.baud,
-        )
+        try:
+            done = checkout(
+                pump.port,
+                pump.model.family,
+                pump.address,
+                pump.syringe,
+                ask=_agreed,
+                say=reporter.say,
+                cassette=arguments.cassette,
+                baud=pump.baud,
+            )
+        except NotStopped as error:
+            Latch(results.rig).set(error.message, "checkout")
+            raise
+        except (KeyboardInterrupt, RunStopped) as error:
+            raise RunStopped(
+                f"{getattr(error, 'message', 'Ctrl-C')}: the check-out was ended, and nothing moves",
+                "begin anew, with another --cassette",
+            ) from None
     for line in done.lines():
         reporter.say(line)
     return done.as_dict(), 0 if done.ok else 1
+
+
+def _agreed(question: str) -> bool:
+    """Whether the operator says yes; who has gone (Ctrl-D, a closed terminal) does not."""
+    try:
+        return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+    except EOFError:
+        return False
 
 
 def _program(case: Case, setpoint: Setpoint, recipe: Path | None, hold_s: float | None) -> Program | None:

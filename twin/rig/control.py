@@ -184,6 +184,11 @@ def run(
             with Interrupts() as interrupts:
                 at_work.go(interrupts)
         except BaseException as error:
+            if isinstance(error, TwinError) and not isinstance(error, NotStopped | RunStopped):
+                if at_work.session.moved:
+                    error.add_note("every pump that was started was verified stopped")
+                if interrupts.caught == "SIGTERM":  # the bytes of a stop from outside come first, and spoil a reply
+                    error.add_note("SIGTERM came as well: `twin rig stop`, or the system, has ended the run")
             error.add_note(f"journal: {journal.path}")
             _end(recorder, "failed", error)
             raise
@@ -360,7 +365,10 @@ def _filled(
     kept: bool = False,
     strict: bool = True,
 ) -> dict[str, float]:
-    """What the syringes hold for certain: as given, else by the ledger; simulated ones are full, unless kept."""
+    """What the syringes hold for certain: as given, else by the ledger; simulated ones are full, unless kept.
+
+    An empty one is refused; one that nobody has told of only where `strict`: for a dry run it is full.
+    """
     filled = dict(given or {})
     unknown = []
     for name, pump in pumps.items():
@@ -371,7 +379,11 @@ def _filled(
             filled[name] = left
         else:
             unknown.append(name)
-    unknown += [name for name, volume in filled.items() if volume <= 0]
+    if empty := [name for name, volume in filled.items() if volume <= 0]:
+        raise BadInput(
+            f"nothing is for certain in the syringe of the {' and of the '.join(empty)} pump",
+            "fill it, then say what it holds: `twin rig refill CASE`",
+        )
     if unknown and strict:
         raise BadInput(
             f"nobody has said what the {' and the '.join(unknown)} syringe holds",

@@ -54,10 +54,13 @@ class NotStopped(RigError):
             f"switch {names} off at the mains now, then look at the cable",
         )
         self.pumps = pumps
+        self.reason = reason
 
 
 class RunStopped(RigError):
     """A run was ended on request, before its time."""
+
+    exit_code = 130
 
 
 class Tripped(RigError):

@@ -9,6 +9,7 @@ import errno
 import threading
 from collections.abc import Callable
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 import serial
 from serial.tools import list_ports
@@ -216,6 +217,8 @@ def open_device(url: str, baud: int, exclusive: bool = True) -> Device:
     path = url.removeprefix("serial://")
     options: dict[str, Any] = {} if "://" in path else {"exclusive": exclusive, "write_timeout": 1.0}
     try:
+        if path.startswith(("socket://", "rfc2217://")) and not urlsplit(path).port:
+            raise ValueError("it lacks the number of a port")
         device: Device = serial.serial_for_url(path, baudrate=baud, timeout=SLICE_S, **options)
     except ValueError as error:
         raise BadInput(

@@ -23,8 +23,8 @@ from twin.rig.errors import NotStopped, RigError
 from twin.rig.operation.interrupts import Interrupts
 from twin.rig.operation.latch import Latch
 from twin.rig.operation.register import note, ports_of
-from twin.rig.operation.runlock import holder, noted_places, rig_folder
-from twin.rig.operation.stopping import caught, stop_all, stop_order, words
+from twin.rig.operation.runlock import holder, last, rig_folder
+from twin.rig.operation.stopping import caught, stop_all, why, words
 from twin.rig.operation.volumes import Volumes
 from twin.rig.planning.limits import SIMULATED, Place, places
 from twin.rig.port import Port, open_port
@@ -59,22 +59,20 @@ def emergency_stop(case: Case, *, folder: Path | None = None) -> list[str]:
 
 
 def stop_places(known: Sequence[Place], where: Path) -> list[str]:
-    """The same for pumps at given places, and for those of the run that holds the folder: a case may have changed."""
+    """The same for pumps at given places, and for those of the last run that has not ended: a case may have changed."""
     clock = Clock()
     recorder = Recorder(None, clock.now)
     recorder.hold_back()
     said: list[str] = []
-    everything = list(dict.fromkeys([*noted_places(holder(where) or {"pumps": []}), *known]))
+    everything = list(dict.fromkeys([*last(where), *known]))
     real = [place for place in everything if place.port not in (SIMULATED, "?")]
     with ExitStack() as stack, Interrupts() as interrupts:
         interrupts.shield()  # a second Ctrl-C does not end the stop
-        rig = _opened(real, clock, recorder, stack)
-        for name in stop_order(rig.pumps):
-            caught(rig.pumps[name].request_stop)
+        rig = _stopped(real, clock, recorder, stack)
         unended = _ended(where, said)
         problems = stop_all(rig.pumps, clock, recorder)
         said += [f"{rig.names[name]}: verified stopped" for name in rig.pumps if name not in problems]
-    bad = {**{name: words(error) for name, error in rig.failed.items()}, **{n: words(e) for n, e in problems.items()}}
+    bad = {**{name: words(error) for name, error in rig.failed.items()}, **{n: why(e) for n, e in problems.items()}}
     simulated = [place.role for place in everything if place.port == SIMULATED]
     if simulated:
         names = " and the ".join(simulated)
@@ -92,11 +90,14 @@ def stop_places(known: Sequence[Place], where: Path) -> list[str]:
     return said
 
 
-def _opened(real: Sequence[Place], clock: Clock, recorder: Recorder, stack: ExitStack) -> _Rig:
-    """Every real pump that can be reached; what can't is noted, and keeps nobody from the others."""
+def _stopped(real: Sequence[Place], clock: Clock, recorder: Recorder, stack: ExitStack) -> _Rig:
+    """Every real pump that can be reached, each told to stop; what can't is noted, and keeps nobody from the others.
+
+    The precursor first, and each as soon as its port is open: that of the next one may hang for seconds.
+    """
     rig = _Rig()
     ports: dict[str, Port] = {}
-    for place in real:
+    for place in sorted(real, key=lambda place: place.role != "precursor"):
         name = place.role if place.role not in rig.names else f"{place.role} at {place.address} on {place.port}"
         rig.names[name] = place.label
         try:
@@ -104,6 +105,7 @@ def _opened(real: Sequence[Place], clock: Clock, recorder: Recorder, stack: Exit
                 ports[place.port] = open_port(place.port, place.baud, recorder.note, clock=clock, exclusive=False)
                 stack.callback(ports[place.port].close)
             rig.pumps[name] = driver(place.family, ports[place.port], place.address, place.label, clock=clock)
+            caught(rig.pumps[name].request_stop)
         except TwinError as error:
             rig.failed[name] = error
     return rig
@@ -166,10 +168,13 @@ def _write(
         Latch(where).set("emergency stop", "stop")
         for port in ports_of(real):
             note(port, where)  # so that another case on these ports knows of the latch
+    except TwinError as error:
+        said.append(f"THE RIG IS NOT LATCHED for sure: {error.message}")
+    try:
         with Journal.create(where, "stop") as journal:
             recorder.attach(journal)
             recorder.release()
             status = "failed" if bad or unended else "completed"
             recorder.event(END, status=status, problems=bad, unended=words(unended))
     except TwinError as error:
-        said.append(f"no latch or journal of the stop: {error.message}")
+        said.append(f"no journal of the stop: {error.message}")

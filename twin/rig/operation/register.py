@@ -45,7 +45,8 @@ def held(where: Path, pumps: Iterable[Place]) -> Iterator[None]:
     with ExitStack() as stack:
         for port in ports:
             if not stack.enter_context(_held(_path(port, ".lock"), wait=False)):
-                folders = [entry for entry in _folders(port) if entry and holder(Path(entry)) is not None]
+                others = [entry for entry in _folders(port) if entry and entry != str(where)]  # its own lock is held
+                folders = [entry for entry in others if holder(Path(entry)) is not None]
                 raise RigError(
                     f"{port} is in use by a run of another rig, in {' or '.join(folders) or 'a folder unknown'}",
                     "wait for it, or end it with `twin rig stop` of its case",
@@ -89,6 +90,24 @@ def acknowledge(where: Path, pumps: Iterable[Place], by: str, remark: str = "") 
         if entries:
             _change(port, drop=entries)
     return said
+
+
+def refusal(where: Path, pumps: Iterable[Place]) -> RigError | None:
+    """What would keep a run from starting now, as far as files tell; nothing is changed. None where nothing would."""
+    ports = ports_of(pumps)
+    if (latched := Latch(where).reason()) is not None:
+        return latched
+    if ports and died(where):
+        return RigError(
+            "the run before did not end: its process or computer died",
+            "look at the pumps, then acknowledge it: `twin rig acknowledge CASE --by NAME`",
+        )
+    try:
+        for port in ports:
+            _check(port, where.resolve())
+    except RigError as error:
+        return error
+    return None
 
 
 def _check(port: str, where: Path) -> None:

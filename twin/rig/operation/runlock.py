@@ -118,6 +118,16 @@ def holder(where: Path) -> dict[str, Any] | None:
     return None
 
 
+def last(where: Path) -> list[Place]:
+    """The pumps of the run under way in a folder, or of one that died there: both may still move."""
+    try:
+        note = holder(where) or json.loads((where / NAME).read_bytes())
+    except (OSError, ValueError):
+        return []
+    note = note.get("before", note) if isinstance(note, dict) else None  # a refill keeps what it found
+    return noted_places(note) if isinstance(note, dict) else []
+
+
 def died(where: Path) -> bool:
     """Whether a run in a folder never let go, and nobody has acknowledged it: its process or its computer died."""
     if holder(where) is not None:

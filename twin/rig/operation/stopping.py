@@ -68,7 +68,12 @@ def stop_all(
 
 def not_stopped(pumps: Mapping[str, Pump], problems: Mapping[str, BaseException]) -> NotStopped:
     """The error that names the pumps which could not be verified."""
-    return NotStopped([pumps[name].name for name in problems], "; ".join(words(error) for error in problems.values()))
+    return NotStopped([pumps[name].name for name in problems], "; ".join(why(error) for error in problems.values()))
+
+
+def why(error: BaseException) -> str:
+    """What kept a pump from being verified, in words; that it could not be is said by who asks."""
+    return error.reason if isinstance(error, NotStopped) else words(error)
 
 
 class Gate:

@@ -95,6 +95,8 @@ def read_book(path: Path) -> Book:
             raise BadInput(f"{path} has schema {book.schema_}; this rig reads {SCHEMA}", "use the twin that wrote it")
         if book.open is not None and not set(book.open.largest_ml_h) <= set(book.pumps):
             raise ValueError("an account is open of a pump that is not there")
+        if any(entry.left_ml > entry.volume_ml * (1 + 1e-9) for entry in book.pumps.values()):
+            raise ValueError("a syringe holds more than it takes")
         return book
     except ValueError as error:  # pydantic's ValidationError is one
         aside = _aside(path)

@@ -39,6 +39,8 @@ from twin.units import to_ml, to_ml_per_h
 
 #: How long the first ramp takes where nobody says, s.
 RAMP_S = 5.0
+#: The longest way between two points, s: it is planned in steps of a tenth of a second.
+LONGEST_RAMP_S = 3600.0
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,8 @@ class _Step(Strict):
     def _both(self) -> _Step:
         if (self.antisolvent is None) != (self.precursor is None):
             raise ValueError("give both flows, or none for the proposal's own point")
+        if self.ramp > LONGEST_RAMP_S:
+            raise ValueError(f"a ramp takes {LONGEST_RAMP_S / 3600:g} h at most; put steps in between for a longer way")
         return self
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -71,7 +71,7 @@ def load_setpoint(
         point=point,
         objective=data["objective"],
         constraints=tuple(str(text) for text in data["constraints"]),
-        predicted={name: Estimate.from_dict(entry) for name, entry in data["predicted"].items()},
+        predicted=_predicted(path, data["predicted"]),
         created=created,
         provenance=provenance,
         checksum=data["checksum"],
@@ -111,7 +111,8 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _is(value: object, kind: type) -> bool:
     if kind is float:
-        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        largest = sys.float_info.max  # compared, not converted: an integer may be too long for a float
+        return isinstance(value, int | float) and not isinstance(value, bool) and -largest <= value <= largest
     return isinstance(value, kind)
 
 
@@ -146,7 +147,14 @@ def _point(path: Path, data: dict[str, Any]) -> OperatingPoint:
     try:
         return OperatingPoint(data["antisolvent_m3_s"], data["precursor_m3_s"], data["temperature_k"])
     except BadInput as error:
-        raise BadInput(f"{path}: {error.message}", error.remedy) from None
+        raise BadInput(f"{path}: {error.message}", error.remedy or _AGAIN) from None
+
+
+def _predicted(path: Path, data: dict[str, Any]) -> dict[str, Estimate]:
+    try:
+        return {name: Estimate.from_dict(entry) for name, entry in data.items()}
+    except (BadInput, OverflowError) as error:
+        raise BadInput(f"{path} is damaged: {getattr(error, 'message', error)}", _AGAIN) from None
 
 
 def _check_hull(path: Path, data: dict[str, Any], point: OperatingPoint) -> None:

@@ -177,5 +177,9 @@ def pump_model(name: str) -> PumpModel:
 
 def _known(catalogue: dict[str, Entry], name: str, kind: str) -> Entry:
     if name not in catalogue:
-        raise BadInput(f'there is no {kind} "{name}" in the catalogue', f"choose from {', '.join(catalogue)}")
+        own = f"[rig.{kind.split()[-1]}s.{name}]"
+        raise BadInput(
+            f'there is no {kind} "{name}" in the catalogue',
+            f"choose from {', '.join(catalogue)}, or describe it in {own} of case.toml",
+        )
     return catalogue[name]

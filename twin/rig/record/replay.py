@@ -7,7 +7,7 @@ replies that acknowledged them, whatever the session believed.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -86,15 +86,16 @@ class Volume:
 class Replay:
     """What a journal says of its run when it is read again.
 
-    `exchanges` counts those that were understood, `spoilt` those that failed on the port itself, `unread` those of
-    families without a parser. A `damaged` packet of Safe mode is asked for again. `unparsed` and `broken` are in words,
-    with the line of the journal.
+    `exchanges` counts those that were understood, `spoilt` those that failed on the port itself, `unanswered` commands
+    for which no reply was waited, `unread` those of families without a parser. A `damaged` packet of Safe mode is asked
+    for again. `unparsed` and `broken` are in words, with the line of the journal.
     """
 
     check: JournalCheck
     status: str
     exchanges: int
     spoilt: int
+    unanswered: int
     damaged: int
     unread: int
     unparsed: tuple[str, ...]
@@ -119,12 +120,20 @@ class Replay:
         )
         return [
             str(self.check),
-            counts + (f", {self.unread} of a family that is not read here" if self.unread else ""),
+            counts
+            + (f", {self.unanswered} behind the first pump of a chain, without an answer" if self.unanswered else "")
+            + (f", {self.unread} of a family that is not read here" if self.unread else ""),
             *(f"not understood: {text}" for text in self.unparsed[:10]),
             *(str(volume) for volume in self.volumes),
             *(f"RULE BROKEN: {text}" for text in self.broken),
             "the run kept every rule" if self.ok else "LOOK INTO IT before the next run",
         ]
+
+
+def of_run(entries: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a journal is that of a run, not of a stop or an acknowledgement alone."""
+    plan = entries[0].get("plan") if entries else None
+    return isinstance(plan, dict) and isinstance(plan.get("pumps"), dict)
 
 
 def replay(path: Path | str) -> Replay:
@@ -135,11 +144,10 @@ def replay(path: Path | str) -> Replay:
     """
     path = Path(path)
     entries = [entry for entry in read(path) if isinstance(entry.get("event"), str)]
-    plan = entries[0].get("plan") if entries else None
-    if not isinstance(plan, dict) or not isinstance(plan.get("pumps"), dict):
+    if not of_run(entries):
         raise BadInput(f"{path} is not the journal of a run", "give rig/journal-TIME.jsonl")
     try:
-        reading = _Reading(plan["pumps"], float(entries[0].get("speed", 1.0)))
+        reading = _Reading(entries[0]["plan"]["pumps"], float(entries[0].get("speed", 1.0)))
         for entry in entries:
             reading.take(entry)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
@@ -152,6 +160,7 @@ def replay(path: Path | str) -> Replay:
         status=str(end.get("status", "")),
         exchanges=counts["understood"],
         spoilt=counts["spoilt"],
+        unanswered=counts["unanswered"],
         damaged=counts["damaged"],
         unread=counts["unread"],
         unparsed=tuple(reading.unparsed),
@@ -217,14 +226,17 @@ class _Reading:
         since, self._heard_s[port] = self._heard_s.get(port, now), now
         sent, received = (str(entry.get(key, "")).encode("latin-1") for key in ("sent", "received"))
         chain = self._chain(port, sent)
-        parser = PARSERS.get(next((pump.family for pump in chain.values()), ""))
+        family = next((pump.family for pump in chain.values()), "")
+        parser = PARSERS.get(family)
         if parser is None:
             self.counts["unread"] += 1
             return
         try:
             failed = not received or bool(sent and entry.get("problem"))  # what came unasked is heard all the same
             said = parser(sent, b"" if failed else received)
-            self.counts["spoilt" if failed else "understood"] += 1
+            # Behind the first of a chain of Harvard pumps no reply is waited for.
+            unanswered = family == "harvard" and len(chain) > 1 and not received and not entry.get("problem")
+            self.counts["unanswered" if unanswered else "spoilt" if failed else "understood"] += 1
         except TwinError as error:
             failed = True
             if isinstance(error, DamagedPacket):
