@@ -49,7 +49,7 @@ def walked(channel) -> Walked:
 
 
 def peer(**changes: Any) -> ScalarPeer:
-    planes = [PlaneMixing(bores, 0.5, 0.3, 0.6, 0.0, 4.0) for bores in (1.0, 9.0)]
+    planes = [PlaneMixing(bores, 0.5, 0.3, 0.6, 0.0, 4.0, 4.0) for bores in (1.0, 9.0)]
     whole = ScalarPeer("upwind", 1000.0, 4000, 10.0, 9.0, 5.0, 4.0, 0.1, 100, 1e-9, "", planes, 0.0, 1.0)
     return replace(whole, **changes)
 
@@ -164,7 +164,7 @@ def test_a_peer_beside_the_walkers(walked):
     assert (row["index"], row["index_first"], row["numerical"]) == (0.3, 0.3, 4.0)
     assert "not quotable" in row["note"]
     assert f"{0.3 - walked.two.run.planes[-1].index:+.3f} from the walkers'" in row["note"]
-    good = peer(planes=[replace(plane, numerical_diffusion=0.1) for plane in peer().planes])
+    good = peer(planes=[replace(plane, numerical_diffusion=0.1, numerical_before=0.1) for plane in peer().planes])
     assert bench_mixing.peer_row("", good, walked.two.run)["note"].startswith("quotable")
 
 

@@ -5,6 +5,7 @@ import math
 import pytest
 
 from twin.campaign.tube import Tube, run_tube
+from twin.campaign.tube_worker import _known
 from twin.errors import BadInput
 from twin.files import read_json
 from twin.junction import bore_m
@@ -57,6 +58,10 @@ def test_a_tube_that_can_not_be(tiny, tube, words):
     case, results, mesh, point = tiny
     with pytest.raises(BadInput, match=words):
         run_tube(case, "coarse", results, mesh, point, tube, 1, lambda event: None)
+
+
+def test_figures_below_the_noise_of_mixed_fields_are_left_out():
+    assert _known(float("nan")) is None and _known(0.1) == 0.1
 
 
 def test_a_point_that_is_not_solved(tiny):

@@ -50,6 +50,13 @@ def test_the_groups_of_the_slowest_point():
     assert found.precursor_fraction == pytest.approx(60 / 1060)
 
 
+@pytest.mark.parametrize("line", ["walkers = 1_000_000_000", "spacing = 1e-4", "elements = 1_000_000"])
+def test_more_walkers_planes_or_histories_than_memory_holds_are_refused(copy, line):
+    folder = copy(("walkers = 5000 ", f"{line} "))
+    with pytest.raises(BadInput, match=f"mixing.{line.split()[0]}: Input should be"):
+        load(folder)
+
+
 def test_every_mistake_is_reported_at_once(copy):
     folder = copy(
         ('"1000 mL/h"', '"1000 mL"'),

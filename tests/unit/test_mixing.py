@@ -39,6 +39,14 @@ def test_an_index_that_is_the_scheme_s_own_is_not_quotable():
     assert second.segregation_physical == pytest.approx(1 - 0.29)
 
 
+def test_what_the_scheme_mixed_upstream_stays_in_the_index():
+    """A resolved stretch behind one where numerical diffusion did most of the mixing."""
+    planes = [plane(1, 0.1, 0.6, 0.1, 0.3), plane(2, 0.1, 0.5, 0.1, 0.005)]
+    last = mixing_along(planes, 0.1)[-1]
+    assert last.numerical_diffusion == pytest.approx(0.05)
+    assert last.numerical_before == pytest.approx(0.305 / 0.2) and not last.quotable
+
+
 def test_the_mixing_time_of_an_exponential_decay():
     times = [0.1 * k for k in range(1, 11)]
     found = mixing_time(times, [math.exp(-2 * t / 0.37) for t in times])

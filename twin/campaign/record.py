@@ -18,6 +18,7 @@ CLOSURE = 1e-3  # of the species flux through every plane
 
 def point_hash(case: Case, level: str, point: OperatingPoint, mesh_hash: str) -> str:
     """A hash of all that decides the numbers of a point, or their bands."""
+    own = {"outlet_area": outlet_area(case)} if case.junction.connector is None else {}
     coupling = {} if case.coupling == "passive" else {"coupling": case.coupling, "gravity": gravity(case)}
     return digest(
         {
@@ -28,6 +29,7 @@ def point_hash(case: Case, level: str, point: OperatingPoint, mesh_hash: str) ->
             "species": {name: one.diffusivity for name, one in case.species.items()},
             "groups": groups(case, point).as_dict(),
             "bore": bore_m(case),
+            **own,
             **coupling,
         }
     )

@@ -19,7 +19,7 @@ from twin.campaign.table import is_solved, solved_flows
 from twin.case import Case, FlowCase, Results
 from twin.errors import BadInput, TwinError
 from twin.files import folder, write_json
-from twin.junction import MOST_REYNOLDS, groups
+from twin.junction import LEAST_PECLET, MOST_REYNOLDS, groups, species_peclet
 from twin.operating import OperatingPoint
 
 if TYPE_CHECKING:
@@ -61,6 +61,8 @@ def run_points(
     check_ranks(ranks)
     for point in points:
         check_laminar(groups(case, point).reynolds, point.name, allow_high_reynolds)
+        if walk:
+            check_carried(case, point)
     open_points = []
     for point in points:
         if is_solved(case, level, results, point, mesh.hash, walk):
@@ -123,6 +125,17 @@ def check_laminar(reynolds: float, what: str, allowed: bool = False) -> None:
             f"{what} has Re {reynolds:.0f}: the flow may be turbulent, and this solver is laminar",
             f"stay below Re {MOST_REYNOLDS:.0f}, or say --allow-high-reynolds where the flow is known to be laminar",
         )
+
+
+def check_carried(case: Case, point: OperatingPoint) -> None:
+    """Raises `BadInput` for a species that diffuses about as fast as it flows."""
+    for name, peclet in species_peclet(case, point).items():
+        if peclet < LEAST_PECLET:
+            raise BadInput(
+                f"{point.name} has Pe {peclet:.2g} for {name}: I_s counts what the flow carries through a plane, and at"
+                " such a Péclet number diffusion carries as much",
+                f"raise the flows until Pe is {LEAST_PECLET:g}, or check the diffusivity; 1e-9 m²/s is usual",
+            )
 
 
 def _follow(command: list[str], log: Path, follow: Follow) -> None:

@@ -27,6 +27,7 @@ from twin.transport.marching import March, nodes
 
 CORE_SIZE, WALL_SIZE = 0.05, 0.02  # of the section's mesh, in bores
 CHECK = 10.0  # bores, where marching is held against walkers
+_ROUND = 0.05  # how much area and diameter of the outlet may differ: straight cells cut off a little of a round bore
 _RIM = 0.4995  # radius of the outermost places, in bores
 
 
@@ -52,6 +53,7 @@ class TubeWorker(PointWorker):
         frame = np.array([[1.0, 0, 0], [0, 1, 0]])
         if not np.allclose(planes.axis, [0, 0, 1], atol=1e-6):
             raise BadInput("the outlet of this mesh is not along z", "turn the mesh, or use a connector")
+        _check_round(mesh)
         centre = np.array([0.0, 0.0, planes.positions[0]])
         half = _is_half(mesh)
         places = _spread(self.tube.places, half)
@@ -109,14 +111,31 @@ class TubeWorker(PointWorker):
                 "index": 1 - math.sqrt(max(segregation, 0.0)),
                 "single": list(at.alone), "mean": sum(at.mean) / len(at.mean),
                 # At the start the gradients are those of the walkers' noise.
-                "numerical_diffusion": at.numerical[0, 1] if stop > self.tube.start else None,
+                "numerical_diffusion": _known(at.numerical[0, 1]) if stop > self.tube.start else None,
                 "flux_error": max(at.flux_error, key=abs),
-                "scale_bores": at.scale[0, 1] if stop > self.tube.start else None,
+                "scale_bores": _known(at.scale[0, 1]) if stop > self.tube.start else None,
             })  # fmt: skip
             name = "straight" if coil is None else f"coil of {1e3 * coil:.3g} mm"
             self.tell("step", any_rank=True, text=f"{name}: M {stations[-1]['index']:.3f} at {stop:.4g} bores")
         dean = self.groups.reynolds * math.sqrt(curvature)
         return {"coil_m": coil, "dean": dean, "developed_bores": flow.steady_from, "stations": stations}
+
+
+def _known(value: float) -> float | None:
+    """A figure, or None for one that the noise of two all but mixed fields leaves without a meaning."""
+    return value if math.isfinite(value) else None
+
+
+def _check_round(mesh: Tetrahedra) -> None:
+    """Raises `BadInput` unless the outlet is a round bore about z, one bore across: marching knows no other section."""
+    cell, face = mesh.faces("outlet")
+    area = float(np.linalg.norm(mesh.areas(cell, face).sum(axis=0))) * (2 if _is_half(mesh) else 1)
+    reach = float(np.linalg.norm(mesh.corners(cell, face)[..., :2], axis=2).max())
+    if not (abs(area / (math.pi / 4) - 1) < _ROUND and abs(2 * reach - 1) < _ROUND):
+        raise BadInput(
+            f"the outlet is not round and one bore across: {area:.4g} bore², up to {reach:.4g} bores from z",
+            "tubes are marched behind such an outlet only",
+        )
 
 
 def _is_half(mesh: Tetrahedra) -> bool:

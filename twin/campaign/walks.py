@@ -15,10 +15,10 @@ from twin.errors import BadInput, TwinError
 from twin.estimate import Z90, Estimate
 from twin.fem import storage
 from twin.files import read_json
-from twin.junction import bore_m, bulk_velocity_m_s, groups, outlet_area
-from twin.mixing import RETURNS, Segregation, exposure, mixing_time, residence, striations, there_and_back
+from twin.junction import bore_m, bulk_velocity_m_s, groups, outlet_area, species_peclet
+from twin.mixing import RETURNS, MixingTime, Segregation, exposure, mixing_time, residence, striations, there_and_back
 from twin.operating import OperatingPoint
-from twin.transport import Comm, Places, Planes, Tetrahedra, Walkers, Walks, split, tetrahedra
+from twin.transport import MOST_LOST, Comm, Places, Planes, Tetrahedra, Walkers, Walks, split, tetrahedra
 
 INLETS = ("antisolvent", "precursor")
 _ELEMENT_PATH = 0.25  # bores between two samples of a history
@@ -68,19 +68,12 @@ def walkers_mesh(
     return tetrahedra(nodes.points, cells, nodal, faces, times=times, period=period)
 
 
-def species_peclet(case: Case, point: OperatingPoint) -> dict[str, float]:
-    """The Péclet number of every species of the case, the precursor's liquid first."""
-    peclet = groups(case, point).peclet
-    own = case.precursor.diffusivity
-    return {SOLVENT: peclet, **{name: peclet * own / one.diffusivity for name, one in case.species.items()}}
-
-
 def walked(
     case: Case, level: str, point: OperatingPoint, mesh: Tetrahedra, comm: Comm
 ) -> tuple[dict[str, Any], Histories]:
     """The mixing of a point as its record has it, and the histories. The same on every rank, and on any number of them.
 
-    Raises `TwinError` where walkers get lost, or the segregation does not fall.
+    Raises `TwinError` where walkers get lost.
     """
     walkers = Walkers(mesh, comm)
     count, mean = case.mixing.walkers, groups(case, point).precursor_fraction
@@ -108,8 +101,19 @@ def walked(
 def segregations(
     walkers: Walkers, down: Walks, planes: Planes, peclet: float, count: int, mean: float, purpose: int
 ) -> list[Segregation]:
-    """The segregation at every plane that walkers of the precursor crossed: one is sent back from each crossing."""
+    """The segregation at every plane that walkers of the precursor crossed: one is sent back from each crossing.
+
+    Raises `TwinError` for a plane that some do not pass, on balance, just once: it is not across the outlet alone.
+    """
     crossings = down.crossings
+    for number, position in enumerate(planes.positions):
+        here = crossings.plane == number
+        passed = np.bincount(crossings.walker[here], crossings.direction[here], minlength=count)
+        if (strayed := int((passed != 1).sum())) > MOST_LOST * count:
+            raise TwinError(
+                f"the plane at {position:.4g} bores is not across the outlet: {strayed} of {count} walkers do not pass"
+                " it just once; let the planes begin further down, with a larger spacing in [mixing]"
+            )
     back = walkers.walk(crossings.places, peclet, False, purpose=purpose)
     returned = back.ended == walkers.mesh.openings.index("precursor")
     return there_and_back(
@@ -138,11 +142,13 @@ def _measures(found: list[Segregation], peclet: float, unit_s: float) -> dict[st
 
 def _estimates(found: list[Segregation], unit_s: float, mesh_error: float) -> dict[str, Any]:
     """Mixing time and index with their bands: sampling, the fit, and the error of the flow's mesh."""
-    times = [plane.bores * unit_s for plane in found]
+    times, errors = [plane.bores * unit_s for plane in found], [plane.error for plane in found]
     try:
-        fit = mixing_time(times, [plane.segregation for plane in found], [plane.error for plane in found])
-    except ValueError as error:
-        raise TwinError(f"no mixing time: {error}", "give more walkers, or a longer outlet") from error
+        fit = mixing_time(times, [plane.segregation for plane in found], errors)
+    except ValueError:
+        # Next to no diffusion: all that is known is that the segregation falls by no more than its error.
+        fallen = mixing_time(times, [min(plane.segregation, 1.0) - plane.error for plane in found], errors)
+        fit = MixingTime(fallen.tau, max(fallen.log_error, 1.0))
     last = found[-1]
     spread = math.hypot(Z90 * last.index_error, mesh_error)
     # Where the streams are all but mixed, or all but apart, the sample's I_s may lie outside of 0 … 1 by its error.

@@ -23,18 +23,21 @@ from twin.campaign.serving import Teller, serve
 from twin.campaign.table import solved_flows
 from twin.campaign.walks import walked, walkers_mesh
 from twin.case import START, Case, Results, load
-from twin.errors import TwinError
+from twin.errors import BadInput, TwinError
 from twin.fem import storage
 from twin.fem.domain import Domain, read_domain
 from twin.fem.parallel import collect_in_step
 from twin.files import write_json
 from twin.flow import FlowSolution
-from twin.junction import groups
+from twin.junction import groups, outlet_area
 from twin.liquids import LIQUIDS
 from twin.liquids.mixture import Mixture
 from twin.operating import OperatingPoint
 from twin.provenance import provenance
 from twin.transport import largest_divergence
+
+OUTLET_FITS = 0.03  # how much the area of an outlet may differ: straight facets cut off 2 %
+ORIGIN_FITS = 0.5  # bores
 
 
 class Worker:
@@ -43,6 +46,7 @@ class Worker:
     def __init__(self, case: Case, level: str, results: Results, mesh_hash: str, comm: MPI.Comm) -> None:
         self.case, self.level, self.results, self.mesh_hash, self.comm = case, level, results, mesh_hash, comm
         self.domain: Domain = read_domain(results.mesh / "junction.msh", comm)
+        check_outlet(case, self.domain)
         self.tell = Teller(comm)
         self._coarser: Domain | None = None
         self._nodes: storage.Nodes | None = None
@@ -179,6 +183,28 @@ class Worker:
             velocity=flow.velocity,
             pressure=storage.quadratic(self.domain, flow.pressure),
             **others,
+        )
+
+
+def check_outlet(case: Case, domain: Domain) -> None:
+    """Raises `BadInput` unless the mesh has the outlet that the case's groups, times and distances are counted with."""
+    meshed = domain.area("outlet") * (2 if "symmetry" in domain.tags else 1)
+    area = outlet_area(case)
+    if abs(meshed / area - 1) > OUTLET_FITS:
+        raise BadInput(
+            f"the outlet of the mesh has an area of {meshed:.5g} bore², and the case counts with {area:.5g}: Re, Pe and"
+            " every time would be wrong",
+            f"write outlet_area = {meshed:.5g} in [junction], or give a mesh whose outlet is one unit of length across",
+        )
+    axis = domain.normal("outlet")
+    nodes = domain.mesh.geometry.x @ axis
+    begin = domain.comm.allreduce(float(nodes.min()), op=MPI.MIN)
+    end = float(domain.centre("outlet") @ axis)
+    if begin > ORIGIN_FITS or end < ORIGIN_FITS:
+        raise BadInput(
+            f"along the outlet the mesh reaches from {begin:.3g} to {end:.3g} bores, and planes stand at distances from"
+            " its origin",
+            "move the mesh: its origin belongs where the streams meet",
         )
 
 

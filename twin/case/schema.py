@@ -26,6 +26,9 @@ class Junction(Strict):
     bore: Length | None = Field(
         None, description="of a mesh: the length of its unit; of a STEP file: the outlet's bore"
     )
+    outlet_area: PositiveFloat | None = Field(
+        None, description="of a mesh or STEP file, in bore²; that of a round outlet, one bore across, if left out"
+    )
     faces: dict[str, tuple[Position, Position, Position]] = Field(
         default_factory=dict, description="of a STEP file: a point on each boundary that has no label in it"
     )
@@ -39,6 +42,8 @@ class Junction(Strict):
             raise ValueError("a file of your own needs the bore, the unit of length of the results")
         if not own and self.bore is not None:
             raise ValueError("a connector brings its own bore")
+        if not own and self.outlet_area is not None:
+            raise ValueError("a connector brings its own outlet_area")
         if self.faces and self.step is None:
             raise ValueError("[junction.faces] names the faces of a STEP file")
         return self
@@ -80,9 +85,11 @@ class Species(Strict):
 class Mixing(Strict):
     """How the random walkers measure mixing."""
 
-    walkers: PositiveInt = Field(5000, description="sent out with the precursor; M is good to 0.5/√walkers", ge=100)
-    spacing: PositiveFloat = Field(1.0, description="between planes down the outlet, in bores", le=5)
-    elements: PositiveInt = Field(100, description="fluid elements whose history of composition is stored")
+    walkers: PositiveInt = Field(
+        5000, description="sent out with the precursor; M is good to 0.5/√walkers", ge=100, le=1_000_000
+    )
+    spacing: PositiveFloat = Field(1.0, description="between planes down the outlet, in bores", ge=0.05, le=5)
+    elements: PositiveInt = Field(100, description="fluid elements whose history of composition is stored", le=10_000)
 
 
 class Sweep(Strict):

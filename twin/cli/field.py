@@ -203,7 +203,7 @@ def show_mixing(case: Case, mixing: dict[str, Any], reporter: Reporter) -> None:
     )
     reporter.say(
         f"M has the flow mesh's error besides, ± {mixing['mesh_error']:.2g}. The grid's M has its own diffusion in"
-        f" it:\nan upper bound, quotable where D_num/D_m is {QUOTABLE:g} or less."
+        f" it:\nan upper bound, quotable where D_num/D_m is {QUOTABLE:g} or less, there and from the inlets to there."
     )
     reporter.table("species, residence, exposure", ["figure", "value"], _figures(mixing, bore))
 

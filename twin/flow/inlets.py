@@ -41,6 +41,45 @@ def unit_inflow(domain: Domain, space: fem.FunctionSpace, boundaries: Boundaries
     return velocity
 
 
+def unit_inflows(domain: Domain, space: fem.FunctionSpace, boundaries: Boundaries) -> dict[str, fem.Function]:
+    """The unit inflow of every inlet, to be weighted with their rates and added up.
+
+    At the nodes of an edge between two inlets, with no wall between them, the sum would have the speeds of both, and
+    let in more than was asked for. There it has their mean, and the rest of each inlet makes up for what that changes:
+    each of these functions has a volume flow of 1 through its own inlet, and of 0 through all others.
+    """
+    inflows = {name: unit_inflow(domain, space, boundaries, name) for name in boundaries.inlets}
+    inlets = np.zeros(len(space.tabulate_dof_coordinates()))  # how many meet at each node
+    for name in inflows:
+        inlets[domain.dofs(space, name)] += 1
+    if not domain.comm.allreduce(int((inlets > 1).sum())):
+        return inflows
+    inlets = np.repeat(inlets, domain.dim)
+    inside = {name: _with_values(one, np.where(inlets > 1, 0.0, one.x.array)) for name, one in inflows.items()}
+    shared = {
+        name: _with_values(one, np.where(inlets > 1, one.x.array / np.maximum(inlets, 1), 0.0))
+        for name, one in inflows.items()
+    }
+    left = {name: _flow_into(domain, one, name) for name, one in inside.items()}
+    for name, one in inflows.items():
+        one.x.array[:] = shared[name].x.array
+        for other, rest in inside.items():
+            wanted = float(other == name) - _flow_into(domain, shared[name], other)
+            one.x.array[:] += wanted / left[other] * rest.x.array
+    return inflows
+
+
+def _with_values(like: fem.Function, values: np.ndarray) -> fem.Function:
+    function = fem.Function(like.function_space)
+    function.x.array[:] = values
+    return function
+
+
+def _flow_into(domain: Domain, velocity: fem.Function, name: str) -> float:
+    """The volume flow into the domain through one boundary."""
+    return -domain.integral(ufl.dot(velocity, ufl.FacetNormal(domain.mesh)) * domain.ds(name, degree=DEGREE))
+
+
 def profile_flow(domain: Domain, boundaries: Boundaries, name: str) -> float:
     """The volume flow of an inlet with its profile's own speeds: their unit times bore², in 2-D times bore."""
     space = fem.functionspace(
@@ -63,8 +102,7 @@ def _inflow(domain: Domain, space: fem.FunctionSpace, boundaries: Boundaries, na
         for component in range(width):
             velocity.x.array[rim * width + component] = 0.0
     velocity.x.scatter_forward()
-    flow = -domain.integral(ufl.dot(velocity, ufl.FacetNormal(domain.mesh)) * domain.ds(name, degree=DEGREE))
-    return velocity, flow
+    return velocity, _flow_into(domain, velocity, name)
 
 
 def hydraulic_diameter(domain: Domain, boundaries: Boundaries, name: str) -> float:

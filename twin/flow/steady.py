@@ -20,7 +20,7 @@ from twin.fem.forms import compiled
 from twin.fem.linear import DirectSolver
 from twin.fem.storage import from_nodal
 from twin.flow.boundaries import Boundaries, mirror_axis
-from twin.flow.inlets import unit_inflow
+from twin.flow.inlets import unit_inflows
 from twin.flow.momentum import Fluid, momentum
 from twin.flow.preconditioner import IterativeSolver
 from twin.flow.warm import transfer
@@ -104,9 +104,7 @@ class SteadySolver:
         self.viscosity = fem.Constant(domain.mesh, 1.0)
         self.fluid = fluid(self.viscosity)
         self._inertia = fem.Constant(domain.mesh, 0.0)
-        self._profiles = {
-            name: unit_inflow(domain, self.velocities, self.boundaries, name) for name in self.boundaries.inlets
-        }
+        self._profiles = unit_inflows(domain, self.velocities, self.boundaries)
         self._inflow = fem.Function(self.velocities)
         self.conditions = self._boundary_conditions()
         self._residual, self._jacobian = self._forms()

@@ -12,7 +12,7 @@ from petsc4py import PETSc
 from twin.errors import BadInput
 from twin.fem.domain import Domain
 from twin.flow.boundaries import Boundaries, mirror_axis
-from twin.flow.inlets import unit_inflow
+from twin.flow.inlets import unit_inflows
 
 TOLERANCE = 1e-10  # of the linear solves, relative to the velocity and the pressure themselves
 UPDATE = 1e-6  # of the velocity update, relative to itself: it is of second order in the step
@@ -52,7 +52,7 @@ class Held:
         self._boundaries, self._prescribed = boundaries, dict(prescribed)
         self._points, self._dim = unknowns.points, domain.dim
         velocities = unknowns.velocities
-        self._profiles = {name: unit_inflow(domain, velocities, boundaries, name) for name in boundaries.inlets}
+        self._profiles = unit_inflows(domain, velocities, boundaries)
         self._dofs = {
             name: domain.dofs(velocities, name)
             for name in (*boundaries.inlets, *boundaries.mirrors, *prescribed, *boundaries.walls)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass
 
-from twin.case.schema import Case
+from twin.case.schema import SOLVENT, Case
 from twin.junction.connector import find_connector
 from twin.liquids import LIQUIDS
 from twin.operating import OperatingPoint
 
 GRAVITY_M_S2 = 9.80665
 MOST_REYNOLDS = 2000.0
+LEAST_PECLET = 10.0
 
 
 @dataclass(frozen=True)
@@ -42,9 +43,9 @@ def bore_m(case: Case) -> float:
 
 
 def outlet_area(case: Case) -> float:
-    """The area of the outlet in bore²; that of a round bore where the case brings its own geometry."""
+    """The area of the outlet in bore²; with a geometry of the user's own, what the case says, or a round bore's."""
     if case.junction.connector is None:
-        return math.pi / 4
+        return case.junction.outlet_area or math.pi / 4
     return find_connector(case.junction.connector, case.folder).outlet_area
 
 
@@ -70,3 +71,10 @@ def groups(case: Case, point: OperatingPoint) -> Groups:
         peclet=reynolds * schmidt,
         richardson=GRAVITY_M_S2 * heavier * bore / speed**2,
     )
+
+
+def species_peclet(case: Case, point: OperatingPoint) -> dict[str, float]:
+    """The Péclet number of every species of the case, the precursor's liquid first."""
+    peclet = groups(case, point).peclet
+    own = case.precursor.diffusivity
+    return {SOLVENT: peclet, **{name: peclet * own / one.diffusivity for name, one in case.species.items()}}

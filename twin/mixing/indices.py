@@ -38,6 +38,7 @@ class PlaneMixing:
     segregation_physical  I_s if only the physical diffusion of the computed field had acted
     flux_error   relative error of the flux of c against Q c̄
     numerical_diffusion   D_num/D_m between this plane and the one before it
+    numerical_before      D_num/D_m from the inlets to this plane: what is mixed upstream stays in the index
     """
 
     bores: float
@@ -46,11 +47,12 @@ class PlaneMixing:
     segregation_physical: float
     flux_error: float
     numerical_diffusion: float
+    numerical_before: float
 
     @property
     def quotable(self) -> bool:
         """Whether the index is the reactor's own."""
-        return self.numerical_diffusion <= QUOTABLE
+        return max(self.numerical_diffusion, self.numerical_before) <= QUOTABLE
 
     def as_dict(self) -> dict[str, float | bool]:
         """The figures as JSON-like data."""
@@ -62,11 +64,12 @@ def mixing_along(planes: Sequence[Budget], mean: float) -> list[PlaneMixing]:
 
     The variance that both streams bring in together is Q c̄(1 − c̄); twice the dissipation of ½c² is what it loses.
     """
-    result, lost = [], 0.0
+    result, lost, made_up = [], 0.0, 0.0
     for plane in planes:
         unmixed = plane.flow * mean * (1 - mean)
         segregation = (plane.square_flux - plane.flow * mean**2) / unmixed
         lost += 2 * plane.physical / unmixed
+        made_up += 2 * plane.numerical / unmixed
         result.append(
             PlaneMixing(
                 bores=plane.bores,
@@ -75,6 +78,7 @@ def mixing_along(planes: Sequence[Budget], mean: float) -> list[PlaneMixing]:
                 segregation_physical=1 - lost,
                 flux_error=plane.flux / (plane.flow * mean) - 1,
                 numerical_diffusion=plane.numerical / plane.physical if plane.physical > 0 else math.inf,
+                numerical_before=made_up / lost if lost > 0 else math.inf,
             )
         )
     return result

@@ -3,9 +3,10 @@
 from twin.transport.divergence import divergence_free, largest_divergence
 from twin.transport.eulerian import Concentration, Transport
 from twin.transport.tetrahedra import Tetrahedra, sampled, split, tetrahedra
-from twin.transport.walkers import Alone, Comm, Crossings, Places, Planes, Step, Walkers, Walks
+from twin.transport.walkers import MOST_LOST, Alone, Comm, Crossings, Places, Planes, Step, Walkers, Walks
 
 __all__ = [
+    "MOST_LOST",
     "Alone",
     "Comm",
     "Concentration",

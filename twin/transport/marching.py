@@ -46,8 +46,9 @@ class Station:
     segregation  I_s = (∫w c_i c_j/∫w − c̄²)/(c̄(1 − c̄)) of each pair; unbiased where the fields' noise is independent
     alone        the same of each field with itself: its noise counts as segregation
     index        M = 1 − √I_s of each pair
-    numerical    D_num/D_m of each pair since the station before; NaN at the start
-    scale        √(∫w(c − c̄)²/(U∫|∇c|²)) of each pair in bores: the thickness of its striations, over π for a sine
+    numerical    D_num/D_m of each pair since the station before; NaN at the start, and where it drowns in noise
+    scale        √(∫w(c − c̄)²/(U∫|∇c|²)) of each pair in bores: the thickness of its striations, over π for a sine; NaN
+                 likewise
     lowest, highest  of each field
     step         length of the last step, in bores
     spacing      of the grid's nodes along the radius, in bores
@@ -256,8 +257,9 @@ class March:
         segregation = product / (share * (1 - share))
         lost = self._last_product - product
         numerical = lost / np.where(self._dissipated > 0, self._dissipated, np.nan) - 1
-        steepness = np.maximum(self._gradients(), 1e-300)
-        scale = np.sqrt(np.maximum(product, 0.0) * self._mass.sum() / steepness)
+        steepness = self._gradients()
+        known = (steepness > 0) & (product > 0)
+        scale = np.sqrt(np.where(known, product * self._mass.sum() / np.where(known, steepness, 1.0), np.nan))
         self._last_product, self._dissipated = product, np.zeros(len(self._pairs))
 
         def by_pair(values: np.ndarray) -> dict[tuple[int, int], float]:

@@ -189,7 +189,7 @@ def mixing_facts(solved: Sequence[PointState]) -> dict[str, Any]:
     mixings = [state.record["mixing"] for state in solved]
     planes = [plane for mixing in mixings for plane in mixing["grid"]["planes"]]
     ratios = [plane["numerical_diffusion"] for plane in planes]
-    quotable = sum(ratio <= QUOTABLE for ratio in ratios)
+    quotable = sum(plane["quotable"] for plane in planes)
     counts = sorted({mixing["walkers"] for mixing in mixings})
     return {
         "planes": len(planes),

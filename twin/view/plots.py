@@ -123,7 +123,9 @@ def _surrogate_curve(line: Line, surrogate: Surrogate, target: Target) -> list[l
 
 @styled
 def numerical_diffusion(case: Case, records: Solved) -> Figure:
-    """D_num/D_m of the grid at every point down the outlet, with the ratio above which its M can't be quoted."""
+    """D_num/D_m of the grid at every point down the outlet, with the ratio above which its M can't be quoted: the
+    larger of that since the plane before and that since the inlets.
+    """
     figure, ((panel,),) = chart(1, 1, 11.0, 3.6)
     bore = to_mm(bore_m(case))
     ordered = sorted(records.values(), key=lambda record: record["groups"]["peclet"])
@@ -131,7 +133,7 @@ def numerical_diffusion(case: Case, records: Solved) -> Figure:
     for rank, record in enumerate(ordered):
         planes = record["mixing"]["grid"]["planes"]
         z = [plane["bores"] * bore for plane in planes]
-        ratio = [max(plane["numerical_diffusion"], 1e-3) for plane in planes]
+        ratio = [max(plane["numerical_diffusion"], plane.get("numerical_before", 0.0), 1e-3) for plane in planes]
         largest = max(largest, *ratio)
         edge = {0: ANTISOLVENT, len(ordered) - 1: PRECURSOR}.get(rank)
         panel.plot(z, ratio, color=edge or QUIET, linewidth=2.0 if edge else 0.9, alpha=1.0 if edge else 0.55,
