@@ -3,10 +3,12 @@ from pathlib import Path
 
 import pytest
 
+from twin.campaign.record import point_hash, pressure_unit_pa
 from twin.case import load, load_expected
 from twin.errors import BadInput
 from twin.junction import find_connector, groups
 from twin.operating import OperatingPoint
+from twin.process import calibrate
 
 CASES = Path(__file__).parents[2] / "cases"
 PAPER = CASES / "liang2023"
@@ -109,3 +111,47 @@ def test_connectors_are_found_by_name():
     assert find_connector("ptfe-y-60", PAPER).bore == pytest.approx(1.5875e-3)
     with pytest.raises(BadInput, match="ptfe-y-60"):
         find_connector("luer", PAPER)
+
+
+OWN = """[liquids.own."ethyl acetate"]
+density = "900 kg/m^3"
+viscosity = "0.45 mPa*s"
+source = "made up"
+
+[precursor]"""
+OTHER = ('antisolvent = "toluene"', 'antisolvent = "ethyl acetate"')
+
+
+def test_a_liquid_of_one_s_own(copy):
+    case = load(copy(OTHER, ("[precursor]", OWN)))
+    point, paper = OperatingPoint.from_ml_h(1000, 60), load(PAPER)
+    mine, theirs = groups(case, point), groups(paper, point)
+    toluene = paper.liquids.of("toluene").kinematic_viscosity_m2_s(293.15)
+    assert mine.reynolds == pytest.approx(theirs.reynolds * toluene / (0.45e-3 / 900))
+    assert mine.peclet == pytest.approx(theirs.peclet)  # by the precursor's diffusivity alone
+    assert pressure_unit_pa(case, point) == pytest.approx(pressure_unit_pa(paper, point) * 900 / 866.99)
+    with pytest.raises(BadInput, match="crystal model holds for toluene and DMF, not for ethyl acetate and DMF"):
+        calibrate(case, None)
+
+
+def test_a_denser_liquid_of_one_s_own_is_another_point(copy):
+    """Twice the density and the viscosity leave all groups but Ri, and double the pressures in Pa."""
+    point = OperatingPoint.from_ml_h(1000, 60)
+    light = point_hash(load(copy(OTHER, ("[precursor]", OWN))), "coarse", point, "mesh")
+    heavier = load(copy(('"900 kg/m^3"', '"1800 kg/m^3"'), ('"0.45 mPa*s"', '"0.9 mPa*s"')))
+    assert point_hash(heavier, "coarse", point, "mesh") != light
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ([OTHER], r'"ethyl acetate" is not a liquid of the twin: .*\[liquids.own."ethyl acetate"\]'),
+        ([("[precursor]", OWN)], '"ethyl acetate" is neither the antisolvent nor the precursor'),
+        ([("[precursor]", OWN.replace("ethyl acetate", "DMF"))], 'the twin has its own "DMF"'),
+        ([OTHER, ("[precursor]", OWN.replace("900", "-900"))], "must be positive"),
+        ([OTHER, ("[precursor]", OWN.replace('source = "made up"', ""))], "source"),
+    ],
+)
+def test_liquids_that_are_no_good(copy, changes, words):
+    with pytest.raises(BadInput, match=words):
+        load(copy(*changes))

@@ -8,7 +8,6 @@ from twin.case import Case
 from twin.errors import TwinError
 from twin.files import digest
 from twin.junction import bore_m, bulk_velocity_m_s, find_connector, groups, outlet_area
-from twin.liquids import LIQUIDS
 from twin.mixing import PlaneMixing
 from twin.operating import OperatingPoint
 
@@ -19,6 +18,8 @@ CLOSURE = 1e-3  # of the species flux through every plane
 def point_hash(case: Case, level: str, point: OperatingPoint, mesh_hash: str) -> str:
     """A hash of all that decides the numbers of a point, or their bands."""
     own = {"outlet_area": outlet_area(case)} if case.junction.connector is None else {}
+    if case.liquids.own:  # the groups don't tell the density, which the pressures in Pa have in them
+        own["density"] = case.liquids.of(case.liquids.antisolvent).density_kg_m3(point.temperature_k)
     coupling = {} if case.coupling == "passive" else {"coupling": case.coupling, "gravity": gravity(case)}
     return digest(
         {
@@ -62,7 +63,7 @@ def point_of(record: dict[str, Any]) -> OperatingPoint:
 
 def pressure_unit_pa(case: Case, point: OperatingPoint) -> float:
     """ρU² in Pa."""
-    density = LIQUIDS[case.liquids.antisolvent].density_kg_m3(point.temperature_k)
+    density = case.liquids.of(case.liquids.antisolvent).density_kg_m3(point.temperature_k)
     return density * bulk_velocity_m_s(bore_m(case), point, outlet_area(case)) ** 2
 
 

@@ -30,7 +30,6 @@ from twin.fem.parallel import collect_in_step
 from twin.files import write_json
 from twin.flow import FlowSolution
 from twin.junction import groups, outlet_area
-from twin.liquids import LIQUIDS
 from twin.liquids.mixture import Mixture
 from twin.operating import OperatingPoint
 from twin.provenance import provenance
@@ -51,7 +50,7 @@ class Worker:
         self._coarser: Domain | None = None
         self._nodes: storage.Nodes | None = None
         liquids = case.liquids
-        mixture = Mixture.of(LIQUIDS[liquids.antisolvent], LIQUIDS[liquids.precursor], liquids.temperature)
+        mixture = Mixture.of(liquids.of(liquids.antisolvent), liquids.of(liquids.precursor), liquids.temperature)
         direction = gravity(case) if case.coupling == "buoyant" else None
         watch = lambda line: self.tell("step", text=line)  # noqa: E731
         self.coupled = CoupledSolver(self.domain, mixture, case.coupling, direction, watch=watch)

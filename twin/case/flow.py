@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from twin.case.quantities import Length, Position, Strict, Temperature, Time, quantity
+from twin.case.quantities import Density, Length, Position, Strict, Temperature, Time, Viscosity, quantity
 from twin.case.schema import IN_ORDER, Junction, Level, find_level
 from twin.case.tables import Formula, read_history, read_profile
 from twin.errors import BadInput
@@ -26,8 +26,6 @@ NAME = r"^[A-Za-z0-9_-]+$"
 
 Speed = Annotated[float, quantity("velocity")]
 Velocity = Annotated[float, quantity("velocity", positive=False)]
-Density = Annotated[float, quantity("density")]
-Viscosity = Annotated[float, quantity("viscosity")]
 KinematicViscosity = Annotated[float, quantity("kinematic viscosity")]
 AnyPressure = Annotated[float, quantity("pressure", positive=False)]
 

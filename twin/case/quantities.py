@@ -35,6 +35,8 @@ Angle = Annotated[float, quantity("angle")]
 Turn = Annotated[float, quantity("angle", positive=False)]
 Diffusivity = Annotated[float, quantity("diffusivity")]
 Concentration = Annotated[float, quantity("concentration")]
+Density = Annotated[float, quantity("density")]
+Viscosity = Annotated[float, quantity("viscosity")]
 Volume = Annotated[float, quantity("volume")]
 Time = Annotated[float, quantity("time")]
 

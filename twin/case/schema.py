@@ -10,10 +10,20 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
-from twin.case.quantities import Concentration, Diffusivity, Flow, Length, Position, Strict, Temperature
+from twin.case.quantities import (
+    Concentration,
+    Density,
+    Diffusivity,
+    Flow,
+    Length,
+    Position,
+    Strict,
+    Temperature,
+    Viscosity,
+)
 from twin.case.rig import Rig
 from twin.errors import BadInput
-from twin.liquids import LIQUIDS
+from twin.liquids import LIQUIDS, Liquid
 from twin.operating import OperatingPoint
 
 
@@ -49,20 +59,43 @@ class Junction(Strict):
         return self
 
 
+class OwnLiquid(Strict):
+    """A liquid that the twin does not know, by its numbers at the temperature of the case."""
+
+    density: Density
+    viscosity: Viscosity = Field(description="dynamic")
+    source: str
+
+
 class Liquids(Strict):
     """The two liquids by name, and their temperature in K."""
 
     antisolvent: str
     precursor: str
     temperature: Temperature
+    own: dict[str, OwnLiquid] = Field({}, description="liquids that the twin does not know, by name")
 
     @model_validator(mode="after")
     def _known(self) -> Liquids:
+        if twice := sorted(set(self.own) & set(LIQUIDS)):
+            raise ValueError(f'the twin has its own "{twice[0]}": choose another name for yours')
+        if unused := sorted(set(self.own) - {self.antisolvent, self.precursor}):
+            raise ValueError(f'"{unused[0]}" is neither the antisolvent nor the precursor\'s liquid')
         for name in (self.antisolvent, self.precursor):
-            if name not in LIQUIDS:
-                raise ValueError(f'"{name}" is not a liquid of the twin: choose from {", ".join(sorted(LIQUIDS))}')
-            LIQUIDS[name].check(self.temperature)
+            if name not in LIQUIDS and name not in self.own:
+                raise ValueError(
+                    f'"{name}" is not a liquid of the twin: choose from {", ".join(sorted(LIQUIDS))}, or give its'
+                    f' density, viscosity and source in [liquids.own."{name}"]'
+                )
+            self.of(name).check(self.temperature)
         return self
+
+    def of(self, name: str) -> Liquid:
+        """The liquid of that name."""
+        if name not in self.own:
+            return LIQUIDS[name]
+        mine = self.own[name]
+        return Liquid.measured(name, mine.density, mine.viscosity, self.temperature, mine.source)
 
 
 class Precursor(Strict):

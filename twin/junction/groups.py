@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass
 
 from twin.case.schema import SOLVENT, Case
 from twin.junction.connector import find_connector
-from twin.liquids import LIQUIDS
 from twin.operating import OperatingPoint
 
 GRAVITY_M_S2 = 9.80665
@@ -57,7 +56,7 @@ def bulk_velocity_m_s(bore: float, point: OperatingPoint, area: float = math.pi 
 def groups(case: Case, point: OperatingPoint) -> Groups:
     """The dimensionless groups of a point of a case."""
     bore = bore_m(case)
-    antisolvent, precursor = LIQUIDS[case.liquids.antisolvent], LIQUIDS[case.liquids.precursor]
+    antisolvent, precursor = (case.liquids.of(name) for name in (case.liquids.antisolvent, case.liquids.precursor))
     speed = bulk_velocity_m_s(bore, point, outlet_area(case))
     nu = antisolvent.kinematic_viscosity_m2_s(point.temperature_k)
     density = antisolvent.density_kg_m3(point.temperature_k)

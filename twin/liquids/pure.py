@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 T_REFERENCE_K = 293.15
+NEAR_K = 0.5  # around the temperature at which a liquid was measured
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,16 @@ class Liquid:
     boiling_volume: float
     range_k: tuple[float, float]
     source: str
+
+    @classmethod
+    def measured(cls, name: str, density: float, viscosity: float, temperature_k: float, source: str) -> Liquid:
+        """A liquid by its density in kg/m³ and viscosity in Pa·s at the one temperature where they were measured.
+
+        What Wilke and Chang ask for beside them is not known, NaN.
+        """
+        unknown, log_mpa_s = math.nan, math.log(1e3 * viscosity)
+        near = temperature_k - NEAR_K, temperature_k + NEAR_K
+        return cls(name, density, 0.0, log_mpa_s, 0.0, unknown, unknown, unknown, unknown, near, source)
 
     def check(self, temperature_k: float) -> None:
         """Raises `ValueError` outside the range of the data, K."""

@@ -37,6 +37,7 @@ from twin.surrogate import Surrogate
 
 MEMBERS = 64
 SEED = 2023
+LIQUIDS_OF_THE_DATA = "toluene", "DMF"  # solubilities and the paper's product are of these
 #: Candidates per member that is wanted.
 _CANDIDATES = 64
 #: Nucleation prefactors that give the datum are sought within this many standard deviations of the prior, on a grid.
@@ -89,9 +90,16 @@ def calibrate(
 ) -> Calibration:
     """The ensembles for both ligands; the same every time. Takes some 10 s; `progress` is called with a share of 1.
 
-    `expected` defaults to the case's own file. Raises `BadInput` where the points of the data are outside the
-    surrogate's hull, `TwinError` where fewer than half as many draws as wanted agree with the data.
+    `expected` defaults to the case's own file. Raises `BadInput` for liquids that the model's data are not of, or
+    points of the data outside the surrogate's hull, `TwinError` where fewer than half as many draws as wanted agree
+    with the data.
     """
+    if (case.liquids.antisolvent, case.liquids.precursor) != LIQUIDS_OF_THE_DATA:
+        raise BadInput(
+            f"the crystal model holds for {' and '.join(LIQUIDS_OF_THE_DATA)}, not for {case.liquids.antisolvent} and"
+            f" {case.liquids.precursor}",
+            "flow and mixing hold for any liquids: twin solve, sweep, fit, tube, pulse, view, report",
+        )
     expected = load_expected(case) if expected is None else expected
     data = fitted_data(case, expected)
     for one in data:

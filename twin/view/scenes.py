@@ -17,7 +17,6 @@ from twin.case import Case, Results
 from twin.errors import BadInput, Missing, TwinError
 from twin.files import digest, folder, read_json, write_json
 from twin.junction import bore_m, bulk_velocity_m_s, find_connector, groups, outlet_area
-from twin.liquids import LIQUIDS
 from twin.units import to_ml_per_h, to_mm
 from twin.view.stages import PointState, mesh_quality, notable, point_states
 
@@ -132,7 +131,7 @@ def _point_job(case: Case, results: Results, state: PointState, kind: str) -> tu
     streams = {role: f"{getattr(case.liquids, role)} {flow:g} mL/h" for role, flow in flows.items()}
     group = groups(case, point)
     speed = bulk_velocity_m_s(bore_m(case), point, outlet_area(case))
-    density = LIQUIDS[case.liquids.antisolvent].density_kg_m3(point.temperature_k)
+    density = case.liquids.of(case.liquids.antisolvent).density_kg_m3(point.temperature_k)
     at = f"{streams['antisolvent']}, {streams['precursor']}, Re {group.reynolds:.0f}"
     path = results.pictures / f"{point.name}-{kind}.png"
     task = _task(
