@@ -16,8 +16,9 @@ PAPER = CASES / "liang2023"
 
 @pytest.fixture
 def copy(tmp_path):
-    """A case folder of one's own, and how to change its file."""
+    """A case folder of one's own with connectors beside it, and how to change its file."""
     shutil.copytree(PAPER, tmp_path / "case", ignore=shutil.ignore_patterns("results"))
+    shutil.copytree(CASES.parent / "meshes", tmp_path / "meshes")
     path = tmp_path / "case" / "case.toml"
 
     def change(*pairs):
