@@ -403,7 +403,7 @@ def test_real_syringes_that_nobody_told_of_are_refused(
     monkeypatch.setattr("twin.rig.planning.recipe.RAMP_S", 0.2)
     real = on_port(case, line.path)
     with pytest.raises(
-        BadInput, match="nobody has said what the antisolvent and the precursor syringe holds"
+        BadInput, match="nobody has said what the antisolvent and the precursor syringes hold"
     ) as caught:
         run(real, setpoint)
     assert "twin rig refill" in caught.value.remedy

@@ -386,7 +386,7 @@ def _filled(
         )
     if unknown and strict:
         raise BadInput(
-            f"nobody has said what the {' and the '.join(unknown)} syringe holds",
+            f"nobody has said what the {' and the '.join(unknown)} syringe{'s hold' if unknown[1:] else ' holds'}",
             'say it once, e.g. `twin rig refill CASE --antisolvent "50 mL"`',
         )
     return filled
