@@ -21,7 +21,7 @@ from twin.fem.linear import solve_transport
 
 PENALTY = 10.0  # of the interior penalty; coercive for degree one on shape-regular tetrahedra
 DEGREE = 4
-PURE = 1e-3  # of the precursor stream in the other, and the other way round
+_MOST_LOG = 20.0  # of the factor on the odds that gives back what the bounds have cut off
 
 
 @dataclass(frozen=True)
@@ -171,25 +171,27 @@ class Transport:
         return self._cells.tabulate_dof_coordinates()[:owned] @ axis
 
     def _bound(self, field: fem.Function) -> None:
-        """The nearest field within 0 … 1 that holds as much of the species, and in which pure liquid stays pure.
+        """Brings the field within 0 … 1 and keeps what it holds, so that pure liquid stays pure.
 
-        At every vertex it is min(max(c + λ, 0), 1), the projection in L² with lumped mass (optimization-based limiting,
-        Guba, Taylor and St-Cyr 2014), but with λ = 0 where c is within `PURE` of the bounds or beyond them: else the
-        arms would pay for the overshoots where the streams meet.
+        Every vertex is cut off at the bounds; then the odds c/(1 − c) of all are multiplied by the one factor that gives
+        back what this has added. So the mixed streams pay for the overshoots where they meet, by share, and not the
+        arms; nor does a trace downstream, which a shift of all values would drown.
         """
         comm, owned = self.domain.comm, self._space.dofmap.index_map.size_local
         mass = fem.assemble_vector(compiled(ufl.TestFunction(self._space) * self.domain.dx(DEGREE))).array[:owned]
         values = field.x.array[:owned].copy()
-        mixed = (values > PURE) & (values < 1.0 - PURE)
+        cut = np.clip(values, 0.0, 1.0)
 
-        def excess(shift: float) -> float:
-            return float(comm.allreduce(mass @ (np.clip(values + shift * mixed, 0.0, 1.0) - values)))
+        def bounded(log_factor: float) -> np.ndarray:
+            more = np.exp(log_factor) * cut
+            return more / (1.0 - cut + more)
 
-        low, high = -1.0, 1.0
+        low, high = -_MOST_LOG, _MOST_LOG
         for _ in range(60):
             middle = (low + high) / 2
-            low, high = (middle, high) if excess(middle) < 0 else (low, middle)
-        field.x.array[:owned] = np.clip(values + high * mixed, 0.0, 1.0)
+            excess = float(comm.allreduce(mass @ (bounded(middle) - values)))
+            low, high = (middle, high) if excess < 0 else (low, middle)
+        field.x.array[:owned] = bounded(high)
         field.x.scatter_forward()
 
     def _range(self, field: fem.Function) -> tuple[float, float]:
