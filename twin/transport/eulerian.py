@@ -173,9 +173,9 @@ class Transport:
     def _bound(self, field: fem.Function) -> None:
         """Brings the field within 0 … 1 and keeps what it holds, so that pure liquid stays pure.
 
-        Every vertex is cut off at the bounds; then the odds c/(1 − c) of all are multiplied by the one factor that gives
-        back what this has added. So the mixed streams pay for the overshoots where they meet, by share, and not the
-        arms; nor does a trace downstream, which a shift of all values would drown.
+        Every vertex is cut off at the bounds; then the odds c/(1 − c) of all are multiplied by the one factor that
+        gives back what this has added. So the mixed streams pay for the overshoots where they meet, by share, and not
+        the arms; nor does a trace downstream, which a shift of all values would drown.
         """
         comm, owned = self.domain.comm, self._space.dofmap.index_map.size_local
         mass = fem.assemble_vector(compiled(ufl.TestFunction(self._space) * self.domain.dx(DEGREE))).array[:owned]
