@@ -5,6 +5,7 @@ import ufl
 from dolfinx import fem, mesh
 from mpi4py import MPI
 
+from twin.fem.forms import compiled
 from twin.mixing import mixing_along
 from twin.transport import Transport, divergence_free, largest_divergence
 from twin.verification.mixing import checks, exact_segregation, two_streams
@@ -88,3 +89,26 @@ def test_the_shown_field_keeps_its_bounds_and_pure_liquid_pure(solved):
     far = middles[:, 2] < 0.7 * middles[:, 2].min()
     assert values[far & (middles[:, 0] < 0)].max() < 1e-5
     assert values[far & (middles[:, 0] > 0)].min() > 0.999
+
+
+def test_bounds_are_paid_for_by_share(solved):
+    """Pure liquid stays pure, what the field holds is kept, and a trace does not drown in what others gain or lose."""
+    transport = Transport(solved[0])
+    field = fem.Function(transport._space)
+    holds = compiled(field * solved[0].dx(4))
+    values = field.x.array
+    kinds = {"pure": 0.0, "trace": 0.002, "mixed": 0.4, "all": 1.0, "below": -0.3, "above": 1.2}
+    which = np.arange(len(values)) % 40
+    parts = dict(zip(kinds, (which < 20, which < 30, which < 36, which < 38, which < 39, which < 40), strict=True))
+    left = np.ones(len(values), dtype=bool)
+    for name, part in parts.items():
+        values[left & part] = kinds[name]
+        parts[name], left = left & part, left & ~part
+    before = fem.assemble_scalar(holds)
+    transport._bound(field)
+    assert fem.assemble_scalar(holds) == pytest.approx(before, rel=1e-9)
+    for name, kept in (("pure", 0.0), ("below", 0.0), ("all", 1.0), ("above", 1.0)):
+        assert (values[parts[name]] == kept).all(), name
+    assert values[parts["trace"]] == pytest.approx(0.002, rel=0.2)
+    assert values[parts["mixed"]] == pytest.approx(0.4, rel=0.2)
+    assert (values[parts["trace"]] != 0.002).all()
