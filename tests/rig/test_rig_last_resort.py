@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ from twin.rig import Clock, Latch, NotStopped, RigError, Setpoint, Tripped, Volu
 from twin.rig.operation.drive import Drive
 from twin.rig.operation.evidence import Bounds
 from twin.rig.operation.latch import Latched
-from twin.rig.operation.runlock import RunLock
+from twin.rig.operation.runlock import RunLock, died, last
 from twin.rig.operation.session import Session
 from twin.rig.planning.limits import Place, equipment, places
 from twin.rig.pumps.newera import NewEraPump
@@ -153,3 +155,32 @@ def test_a_dead_run_latches_whoever_takes_the_lock_next(tmp_path: Path) -> None:
     with RunLock(tmp_path, []), pytest.raises(Latched, match="process 7 did not end"):
         Latch(tmp_path).check()
     assert (tmp_path / "run.lock").read_bytes() == b""
+
+
+def test_the_pumps_of_a_dead_run_are_known_until_someone_has_acknowledged_it(tmp_path: Path) -> None:
+    """However many runs of a changed case were refused meanwhile, or died in being refused."""
+    old, new = (Place(role, role, "newera", "/dev/" + role, 19200, 0) for role in ("precursor", "antisolvent"))
+    (tmp_path / "run.lock").write_text(json.dumps({"pid": 7, "pumps": [asdict(old)]}))
+    with RunLock(tmp_path, None):
+        assert last(tmp_path) == [old]
+    assert last(tmp_path) == [old] and died(tmp_path)
+    for _ in range(2):
+        with RunLock(tmp_path, [new]):
+            assert set(last(tmp_path)) == {old, new}
+            text = (tmp_path / "run.lock").read_bytes()
+        assert last(tmp_path) == [old]
+    (tmp_path / "run.lock").write_bytes(text)  # the refused run was killed
+    assert set(last(tmp_path)) == {old, new} and died(tmp_path)
+    with RunLock(tmp_path, []):
+        assert set(Latch(tmp_path).pumps()) == {old, new}
+        Latch(tmp_path).acknowledge("the operator")
+    assert last(tmp_path) == [] and not died(tmp_path)
+
+
+def test_a_refill_that_was_killed_leaves_no_dead_run(tmp_path: Path) -> None:
+    with RunLock(tmp_path, None):
+        text = (tmp_path / "run.lock").read_bytes()
+    (tmp_path / "run.lock").write_bytes(text)
+    assert not died(tmp_path)
+    with RunLock(tmp_path, []):
+        Latch(tmp_path).check()

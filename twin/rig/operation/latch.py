@@ -10,14 +10,16 @@ import errno
 import json
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from twin.errors import BadInput
 from twin.files import explained, folder
 from twin.rig.errors import RigError
+from twin.rig.planning.limits import Place
 from twin.rig.record.journal import END, Journal, stamp, sync_folder
 
 NAME = "latched"
@@ -25,12 +27,16 @@ NAME = "latched"
 
 @dataclass(frozen=True)
 class Reason:
-    """Why a rig was latched, by whom (`source`), when (UTC), and the name of the journal that tells more."""
+    """Why a rig was latched, by whom (`source`), when (UTC), and the name of the journal that tells more.
+
+    `pumps`: those that may still move, for a stop from outside: the case may name others by now.
+    """
 
     reason: str
     source: str
     utc: str
     journal: str = ""
+    pumps: tuple[Place, ...] = ()
 
     def __str__(self) -> str:
         more = f"; see {self.journal}" if self.journal else ""
@@ -62,18 +68,19 @@ class Latch:
         #: What could not be written yet: a full disk does not unlatch a rig.
         self._unwritten: list[Reason] = []
 
-    def set(self, reason: str, source: str, journal: Path | None = None) -> None:
+    def set(self, reason: str, source: str, journal: Path | None = None, pumps: Iterable[Place] = ()) -> None:
         """Latches the rig, on disk before this returns. The first reason stays; later ones are added once each.
 
         Args:
             reason: what happened, in words.
             source: who latches it.
             journal: the journal that tells more.
+            pumps: those that may still move.
 
         Raises:
             TwinError: it can't be written. Until this process ends, the rig is latched all the same.
         """
-        new = Reason(reason, source, str(stamp()["utc"]), journal.name if journal else "")
+        new = Reason(reason, source, str(stamp()["utc"]), journal.name if journal else "", tuple(pumps))
         line = b"\n" + json.dumps(asdict(new)).encode() + b"\n"  # the first newline ends a line that broke off
         with self._lock:
             if any((old.reason, old.source) == (reason, source) for old in self._read()):
@@ -96,6 +103,11 @@ class Latch:
             found = self._read()
             found += [reason for reason in self._unwritten if reason not in found]
             return Latched(tuple(found)) if found else None
+
+    def pumps(self) -> list[Place]:
+        """Those that may still move, as far as the reasons tell."""
+        with self._lock:
+            return [place for reason in (*self._read(), *self._unwritten) for place in reason.pumps]
 
     def check(self) -> None:
         """Raises `Latched` where the rig is latched."""
@@ -140,7 +152,7 @@ class Latch:
         found, damaged = list[Reason](), not raw.strip()
         for line in filter(None, raw.splitlines()):
             try:
-                found.append(Reason(**{key: str(value) for key, value in json.loads(line).items()}))
+                found.append(_reason(json.loads(line)))
             except (ValueError, TypeError, AttributeError, RecursionError):
                 damaged = True
         if damaged:
@@ -165,3 +177,9 @@ class Latch:
             sync_folder(self.path.parent)
         finally:
             os.close(handle)
+
+
+def _reason(data: dict[str, Any]) -> Reason:
+    """Takes lines without pumps, too; raises ValueError, TypeError or AttributeError of what is no reason."""
+    pumps = tuple(Place(**entry) for entry in data.pop("pumps", ()))
+    return Reason(**{key: str(value) for key, value in data.items()}, pumps=pumps)

@@ -2,7 +2,7 @@
 
 The lock is the operating system's (`flock`), so it ends with its process however that ends. The text in the file says
 which process it is and where its pumps are; it is gone once a run has ended, so a text that is left over tells of a run
-that died, and latches the rig. The file itself stays.
+that died, and latches the rig: the latch keeps its pumps in mind. The file itself stays.
 """
 
 from __future__ import annotations
@@ -73,17 +73,16 @@ class RunLock:
 
     def _note(self, handle: int) -> None:
         """Latches the rig where the run before never let go, then says who holds it now."""
-        died = _noted(handle)
-        if died is not None and "before" in died:  # it was no run, and kept what it found
-            died = died["before"]
+        died = _of_run(_noted(handle))
         note = {"pid": os.getpid(), "pumps": [asdict(place) for place in self._pumps or ()], **stamp()}
         if self._pumps is None:
             note["before"] = died
-            self._before = json.dumps(died).encode() if died else b""
-        elif died is not None and any(place.port != SIMULATED for place in noted_places(died)):
-            # Simulated pumps die with their process; of a text that can't be read nobody knows.
+            self._before = b"" if died is None else json.dumps(died).encode()
+        elif died is not None and _may_move(died):
             Latch(self.path.parent).set(
-                f"the run of process {died.get('pid', '?')} did not end: its process or computer died", "host"
+                f"the run of process {died.get('pid', '?')} did not end: its process or computer died",
+                "host",
+                pumps=noted_places(died),
             )
         _write(handle, json.dumps(note).encode())
 
@@ -94,6 +93,11 @@ def noted_places(note: dict[str, Any]) -> list[Place]:
         return [Place(**entry) for entry in note["pumps"]]
     except (KeyError, TypeError):
         return [Place("?", "a pump", "newera", "?", 0, 0)]
+
+
+def _may_move(note: dict[str, Any]) -> bool:
+    """Simulated pumps die with their process; of a text that can't be read nobody knows."""
+    return any(place.port != SIMULATED for place in noted_places(note))
 
 
 def _write(handle: int, text: bytes) -> None:
@@ -119,31 +123,39 @@ def holder(where: Path) -> dict[str, Any] | None:
 
 
 def last(where: Path) -> list[Place]:
-    """The pumps of the run under way in a folder, or of one that died there: both may still move."""
-    try:
-        note = holder(where) or json.loads((where / NAME).read_bytes())
-    except (OSError, ValueError):
-        return []
-    note = note.get("before", note) if isinstance(note, dict) else None  # a refill keeps what it found
-    return noted_places(note) if isinstance(note, dict) else []
+    """The pumps of the run under way in a folder, and of those that died there, unacknowledged: all may still move."""
+    note = _of_run(holder(where) or _read(where))
+    return list(dict.fromkeys([*(noted_places(note) if note else []), *Latch(where).pumps()]))
 
 
 def died(where: Path) -> bool:
     """Whether a run in a folder never let go, and nobody has acknowledged it: its process or its computer died."""
-    if holder(where) is not None:
-        return False
+    note = _of_run(_read(where)) if holder(where) is None else None
+    return note is not None and _may_move(note)
+
+
+def _of_run(note: dict[str, Any] | None) -> dict[str, Any] | None:
+    """What a note tells of a run: a refill is none, and keeps what it found."""
+    return note.get("before", note) if note else note
+
+
+def _read(where: Path) -> dict[str, Any] | None:
+    """What the file of a folder says; None where there is none, or an empty one."""
     try:
-        text = (where / NAME).read_bytes()
+        return _parsed((where / NAME).read_bytes())
     except FileNotFoundError:
-        return False
+        return None
     except OSError:
-        return True
-    return bool(text)
+        return {}
 
 
 def _noted(handle: int) -> dict[str, Any] | None:
-    """What the file says; None where it is empty, nothing in particular where it can't be read."""
-    text = os.pread(handle, 65536, 0)
+    """What an open file says."""
+    return _parsed(os.pread(handle, 65536, 0))
+
+
+def _parsed(text: bytes) -> dict[str, Any] | None:
+    """None of an empty text, nothing in particular of one that can't be read."""
     if not text:
         return None
     try:
