@@ -28,6 +28,7 @@ from twin.rig import (
     Clock,
     Latch,
     Latched,
+    Progress,
     RigError,
     Setpoint,
     Volumes,
@@ -193,6 +194,26 @@ def test_emergency_stop_ends_another_process_and_verifies_the_pumps(
     assert all(verify(path).ended for path in rig_folder(wired).glob("*.jsonl"))
     assert len(list(rig_folder(wired).glob("stop-*.jsonl"))) == 1
     assert_latched(wired, "emergency stop")
+
+
+def test_a_cable_that_is_back_within_the_time_of_stopping_serves_the_stop(
+    wired: Case, setpoint: Setpoint, line: SimulatedLine
+) -> None:
+    """It was pulled out in the hold, and is back half a second later: both pumps are told, and verified."""
+    pulled: list[float] = []
+    back = threading.Timer(0.5, line.plug_in)
+
+    def pull(progress: Progress) -> None:
+        if progress.kind == "hold" and not pulled:
+            pulled.append(time.monotonic())
+            line.unplug()
+            back.start()
+
+    with pytest.raises(RigError, match="is gone") as error:
+        run(wired, setpoint, hold_s=20.0, on_progress=pull)
+    assert not isinstance(error.value, NotStopped)
+    assert time.monotonic() - pulled[0] < 2.0 and standing(line)  # before their own timers, 4 s
+    back.join()
 
 
 def test_an_emergency_stop_of_healthy_pumps_is_quick(wired: Case, line: SimulatedLine) -> None:

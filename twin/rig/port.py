@@ -8,6 +8,8 @@ from __future__ import annotations
 import errno
 import threading
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
@@ -55,6 +57,7 @@ class Port:
         note: takes every exchange.
         deadline_s: wall time that a reply may take, s.
         clock: what the deadlines are counted on.
+        again: opens a device that went away once more, at once or not at all; only a stop asks for it.
     """
 
     def __init__(
@@ -64,11 +67,14 @@ class Port:
         note: Note = _no_note,
         deadline_s: float = DEADLINE_S,
         clock: Clock | None = None,
+        again: Callable[[], Device] | None = None,
     ) -> None:
         self.url = url
         self.note = note
         self.deadline_s = deadline_s
         self._device = device
+        self._again = again
+        self._gone = False
         self._clock = clock or Clock()
         # Re-entrant, so that a stop after an interrupt in the middle of an exchange never waits for itself.
         self._lock = threading.RLock()
@@ -86,7 +92,8 @@ class Port:
         Args:
             message: the bytes to send.
             whole: asked after each byte, with all that came so far.
-            insist: send even where stray bytes or a hanging exchange stand in the way, as a stop must.
+            insist: send even where stray bytes or a hanging exchange stand in the way, as a stop must; and over a cable
+                that was pulled out and is back.
             unasked: takes bytes that came before anything was sent, and raises where they should not be there; without
                 it they are an error.
             deadline_s: wall time that the reply may take, s; that of the port, where it is left out. With 0 none is
@@ -102,6 +109,8 @@ class Port:
             raise NoReply(f"{self.url} is held up by another exchange", "look for what hangs")
         try:
             patience_s = self.deadline_s if deadline_s is None else deadline_s
+            if self._gone and insist and held:
+                self._reopen()
             return self._exchange(message, whole, insist, unasked, patience_s)
         finally:
             if held:
@@ -142,6 +151,7 @@ class Port:
                 self._collect(received, whole, deadline_s)
             return bytes(received)
         except _GONE as error:
+            self._gone = True
             problem = f"{self.url} is gone: {error}"
             raise (RigError if sent else NotSent)(problem, "look at the cable and its adapter") from error
         except TwinError as error:
@@ -149,6 +159,16 @@ class Port:
             raise
         finally:
             self.note(self.url, sent, bytes(received), problem)
+
+    def _reopen(self) -> None:
+        """A device that is back; the old one is closed first, since the system gives its name to no other before."""
+        if self._again is None:
+            return
+        with suppress(*_GONE):
+            self._device.close()
+        with suppress(TwinError):  # it is not back yet, and what follows says so
+            self._device = self._again()
+            self._gone = False
 
     def _take(self, stray: bytes, insist: bool, unasked: Callable[[bytes], None] | None) -> None:
         """Hands stray bytes on, and notes them by themselves."""
@@ -209,7 +229,9 @@ def open_port(
         BadInput: there is no such port, or no permission, or it is no serial port.
         RigError: another program holds it, or it does not answer.
     """
-    return Port(open_device(url, baud, exclusive), url, note, deadline_s, clock)
+    device = partial(open_device, url, baud, exclusive)
+    at_once = "://" not in url.removeprefix("serial://")  # a network may hang, and another pump waits for its stop
+    return Port(device(), url, note, deadline_s, clock, again=device if at_once else None)
 
 
 def open_device(url: str, baud: int, exclusive: bool = True) -> Device:
