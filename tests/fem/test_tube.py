@@ -43,6 +43,7 @@ def test_marching_goes_on_where_walkers_end(tiny):
         assert start["bores"] == 2
         # The map of the plane, from walkers of its own, says what walkers there and back say.
         assert start["segregation"] == pytest.approx(walkers[2.0]["segregation"], abs=5 * walkers[2.0]["error"])
+        assert all(0 < station["index_error"] < 0.01 for station in one["stations"])
         assert start["mean"] == pytest.approx(record["groups"]["precursor_fraction"], rel=0.02)
         index = [station["index"] for station in one["stations"]]
         assert index == sorted(index)

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from twin.mixing import Segregation, exposure, mixing_time, residence, striations, swings, there_and_back
+from twin.mixing import Segregation, exposure, mixing_time, of_replicates, residence, striations, swings, there_and_back
 from twin.mixing.residence import QUANTILES
 
 
@@ -18,6 +18,26 @@ def crossed(draw, walkers, probability, forth=1, alike=False):
     walker = np.repeat(np.arange(walkers), len(signs))
     chance = draw.random(walkers)[walker] if alike else draw.random(len(walker))
     return walker, np.zeros(len(walker), int), np.tile(signs, walkers), chance < probability
+
+
+class TestReplicates:
+    @pytest.mark.parametrize("share", [0.5, 0.02])
+    def test_the_error_is_that_of_many_repetitions(self, share):
+        """Of noise of yes and no about a field that is 0.6 in a part of the nodes; thin ones are all noise."""
+        draw, nodes = np.random.default_rng(3), 2000
+        field = np.where(np.arange(nodes) < share * nodes, 0.6, 0.0)
+        found = []
+        for _ in range(300):
+            fields = (draw.random((4, nodes)) < field).astype(float)
+            pairs = {(i, j): float(np.mean(fields[i] * fields[j])) for i in range(4) for j in range(i + 1, 4)}
+            found.append(of_replicates(1.0, pairs))
+        values, errors = (np.array([getattr(one, name) for one in found]) for name in ("segregation", "error"))
+        assert values.mean() == pytest.approx(np.mean(field**2), abs=4 * values.std() / math.sqrt(len(found)))
+        # The jackknife errs on the side of caution, by up to √1.5 of four fields.
+        assert 0.9 * values.std() < math.sqrt(np.mean(errors**2)) < 1.25 * values.std()
+
+    def test_two_fields_tell_no_error(self):
+        assert math.isnan(of_replicates(1.0, {(0, 1): 0.5}).error)
 
 
 class TestThereAndBack:

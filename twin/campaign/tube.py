@@ -24,15 +24,15 @@ class Tube:
     """The question: mixing at `lengths` (m, from the mesh's origin) in tubes of the coil diameters `coils` (m).
 
     A coil of None is a straight tube. `start` is the plane, in bores down the outlet, where marching takes over from
-    the walkers; the velocity there is taken at `places`, and the concentration at each node of marching twice, by
-    `returns` walkers.
+    the walkers; the velocity there is taken at `places`, and the concentration at each node of marching, by as many
+    walkers as leave M an error of about `error` there.
     """
 
     lengths: tuple[float, ...] = LENGTHS_M
     coils: tuple[float | None, ...] = (None,)
     start: float = 5.0
     places: int = 4000
-    returns: int = 2
+    error: float = 0.005
 
 
 def run_tube(

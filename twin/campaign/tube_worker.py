@@ -8,6 +8,7 @@ The ranks share the walkers; then each takes every size-th tube.
 from __future__ import annotations
 
 import math
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -21,12 +22,15 @@ from twin.errors import BadInput, TwinError
 from twin.flow.section import Sections
 from twin.flow.section_mesh import from_samples
 from twin.junction import bore_m
-from twin.mixing import Segregation
+from twin.mixing import Segregation, of_replicates
 from twin.transport import Planes, Tetrahedra, Walkers
 from twin.transport.marching import March, nodes
 
 CORE_SIZE, WALL_SIZE = 0.05, 0.02  # of the section's mesh, in bores
 CHECK = 10.0  # bores, where marching is held against walkers
+#: Fields of the plane's concentration, each of walkers of its own: how they differ tells the error.
+FIELDS = 4
+_MOST_RETURNS = 16  # of a node in each of them
 _ROUND = 0.05  # how much area and diameter of the outlet may differ: straight cells cut off a little of a round bore
 _RIM = 0.4995  # radius of the outermost places, in bores
 
@@ -42,9 +46,10 @@ class TubeWorker(PointWorker):
         nodes, fields = solved(self.results, self.point, self.mesh_hash, comm)
         self.mesh = walkers_mesh(nodes, [fields["velocity"]])
         self.walkers = Walkers(self.mesh, comm)
+        self.returned = 0
 
     def plane(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Places (n, 2) across the plane in bores, the velocity there (n, 3), and c at the nodes of marching, twice.
+        """Places (n, 2) across the plane in bores, the velocity there (n, 3), and c at its nodes, in each field.
 
         x and y are the mesh's; in a coil, +x points away from its axis.
         """
@@ -67,23 +72,36 @@ class TubeWorker(PointWorker):
         return places, velocity, self._share(centre, frame, half)
 
     def _share(self, centre: np.ndarray, frame: np.ndarray, half: bool) -> np.ndarray:
-        """The concentration at the nodes where marching starts, twice, (2, nodes).
+        """The concentration at the nodes where marching starts, (FIELDS, nodes).
 
-        Few walkers do for each: their noise cancels in the product of the two.
+        Few walkers do for each: their noise cancels in the product of two fields.
         """
         where, around = nodes()
         ring, turn = np.divmod(np.arange(len(where)), around)
         mirror = ring * around + (around - turn) % around
         asked = np.nonzero(where[:, 1] >= -1e-12)[0] if half else np.arange(len(where))
         here = self.walkers.place(centre + where[asked] @ frame)
-        share = np.empty((2, len(where)))
-        for number in (0, 1):
-            found = self.walkers.share(here, "precursor", self.groups.peclet, self.tube.returns, purpose=20 + number)
+        self.returned, share = self.returns(len(asked)), np.empty((FIELDS, len(where)))
+        for number in range(FIELDS):
+            found = self.walkers.share(here, "precursor", self.groups.peclet, self.returned, 20 + number)
             share[number, asked] = found
             if half:
                 share[number, mirror[asked]] = found
         return share
 
+    def returns(self, nodes: int) -> int:
+        """The walkers from each node in each field that leave M at the plane an error of about `tube.error`.
+
+        With R walkers at each of N nodes, the product ∫w c² = c̄p of fields of noise has the relative variance
+        (4⟨c³(1 − c)⟩/⟨c²⟩ + 2/R)/(RNc̄p), of which the first is at most 1: a thin stream of precursor needs many.
+        """
+        start, mean = self.reference[0], self.groups.precursor_fraction
+        hits = nodes * mean * (start.segregation * (1 - mean) + mean)
+        variance = (2 * self.tube.error) ** 2 / max(start.segregation, self.tube.error)  # of I_s, over I_s²
+        least = (1 + math.sqrt(1 + 8 * hits * variance)) / (2 * hits * variance)
+        return min(max(math.ceil(least / FIELDS), 1), _MOST_RETURNS)
+
+    @cached_property
     def reference(self) -> list[Segregation]:
         """The segregation there and back at the plane, and at ten bores: what the map and marching must agree with."""
         planes = Planes.at(self.mesh, sorted({self.tube.start, min(CHECK, Planes.of_outlet(self.mesh).positions[-1])}))
@@ -105,15 +123,13 @@ class TubeWorker(PointWorker):
         stations = []
         for stop in (self.tube.start, *stops):
             at = march.to(stop)
-            segregation = at.segregation[0, 1]
             stations.append({
-                "bores": stop, "length_m": stop * self.bore, "segregation": segregation,
-                "index": 1 - math.sqrt(max(segregation, 0.0)),
+                **of_replicates(stop, at.segregation).as_dict(), "length_m": stop * self.bore,
                 "single": list(at.alone), "mean": sum(at.mean) / len(at.mean),
                 # At the start the gradients are those of the walkers' noise.
-                "numerical_diffusion": _known(at.numerical[0, 1]) if stop > self.tube.start else None,
+                "numerical_diffusion": _known(at.numerical) if stop > self.tube.start else None,
                 "flux_error": max(at.flux_error, key=abs),
-                "scale_bores": _known(at.scale[0, 1]) if stop > self.tube.start else None,
+                "scale_bores": _known(at.scale) if stop > self.tube.start else None,
             })  # fmt: skip
             name = "straight" if coil is None else f"coil of {1e3 * coil:.3g} mm"
             self.tell("step", any_rank=True, text=f"{name}: M {stations[-1]['index']:.3f} at {stop:.4g} bores")
@@ -156,7 +172,7 @@ def run(job: dict[str, Any], comm: MPI.Comm) -> None:
     """The tubes of a job on every rank of `comm`; rank 0 writes the record."""
     worker = TubeWorker(job, comm)
     worker.tell("start")
-    plane, reference = worker.plane(), worker.reference()
+    plane = worker.plane()
     mine = [(number, coil) for number, coil in enumerate(worker.tube.coils) if number % comm.size == comm.rank]
     parts, problem = [], None
     try:
@@ -170,8 +186,8 @@ def run(job: dict[str, Any], comm: MPI.Comm) -> None:
     tubes = [found[number] for number in sorted(found)]
     if comm.rank == 0:
         figures = {
-            "start_bores": worker.tube.start, "nodes": plane[2].shape[1], "returns": 2 * worker.tube.returns,
-            "tubes": tubes, "walkers": [one.as_dict() for one in reference],
+            "start_bores": worker.tube.start, "nodes": plane[2].shape[1], "returns": FIELDS * worker.returned,
+            "tubes": tubes, "walkers": [one.as_dict() for one in worker.reference],
         }  # fmt: skip
         worker.write(figures)
     worker.tell("done", status="steady")

@@ -65,7 +65,8 @@ def tube(arguments: argparse.Namespace, reporter: Reporter) -> Any:
     for one in record["tubes"]:
         rows = [
             [
-                f"{at['length_m']:.4g}", f"{at['bores']:.4g}", f"{at['index']:.4f}", f"{at['segregation']:.4g}",
+                f"{at['length_m']:.4g}", f"{at['bores']:.4g}", f"{at['index']:.4f} ± {at['index_error']:.4f}",
+                f"{at['segregation']:.4g}",
                 "" if at["scale_bores"] is None else f"{1e3 * at['scale_bores'] * bore:.0f}",
                 "" if at["numerical_diffusion"] is None else f"{at['numerical_diffusion']:.3f}",
                 f"{at['flux_error']:.0e}",
@@ -75,11 +76,11 @@ def tube(arguments: argparse.Namespace, reporter: Reporter) -> Any:
         coiled = "straight" if one["coil_m"] is None else f"coil of {to_mm(one['coil_m']):g} mm, De {one['dean']:.0f}"
         reporter.table(
             f"{point.name}, {coiled}",
-            ["tube m", "bores", "M", "I_s", "striation µm", "D_num/D_m", "flux put right"],
+            ["tube m", "bores", "M ±", "I_s", "striation µm", "D_num/D_m", "flux put right"],
             rows,
         )
     reporter.say(
-        f"M has the flow mesh's error besides, ± {record['mesh_error']:.2g} (bounded); the walkers' table is the"
-        " check of the start and of marching"
+        "± is one standard error of sampling; M has the flow mesh's error besides,"
+        f" ± {record['mesh_error']:.2g} (bounded); the walkers' table is the check of the start and of marching"
     )
     return record

@@ -2,7 +2,7 @@
 
 from twin.mixing.indices import PlaneMixing, mixing_along
 from twin.mixing.residence import RETURNS, Exposure, Residence, exposure, residence
-from twin.mixing.segregation import Segregation, Striation, Swing, striations, swings, there_and_back
+from twin.mixing.segregation import Segregation, Striation, Swing, of_replicates, striations, swings, there_and_back
 from twin.mixing.time import MixingTime, mixing_time
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "exposure",
     "mixing_along",
     "mixing_time",
+    "of_replicates",
     "residence",
     "striations",
     "swings",

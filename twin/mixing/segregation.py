@@ -12,7 +12,7 @@ What crosses by diffusion alone is left out: O(1/Pe) of the whole.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -75,6 +75,23 @@ def there_and_back(
         error = max(float(each.std()), 1 / math.sqrt(walkers)) / math.sqrt(walkers)
         result.append(Segregation(float(position), (float(each.mean()) - mean) / (1 - mean), error / (1 - mean)))
     return result
+
+
+def of_replicates(bores: float, pairs: Mapping[tuple[int, int], float]) -> Segregation:
+    """The segregation of one field that is known several times, each with noise of its own: the mean over the pairs.
+
+    Args:
+        bores: the plane.
+        pairs: I_s of each pair of fields, from the product of the two: their noise has no part in it.
+
+    The error is the jackknife's, from leaving out one field at a time (Efron and Stein 1981); NaN of fewer than three.
+    """
+    fields = sorted({one for pair in pairs for one in pair})
+    mean = float(np.mean(list(pairs.values())))
+    if len(fields) < 3:
+        return Segregation(bores, mean, math.nan)
+    without = [float(np.mean([value for pair, value in pairs.items() if one not in pair])) for one in fields]
+    return Segregation(bores, mean, float(np.std(without)) * math.sqrt(len(fields) - 1))
 
 
 @dataclass(frozen=True)

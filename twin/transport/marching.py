@@ -46,9 +46,9 @@ class Station:
     segregation  I_s = (∫w c_i c_j/∫w − c̄²)/(c̄(1 − c̄)) of each pair; unbiased where the fields' noise is independent
     alone        the same of each field with itself: its noise counts as segregation
     index        M = 1 − √I_s of each pair
-    numerical    D_num/D_m of each pair since the station before; NaN at the start, and where it drowns in noise
-    scale        √(∫w(c − c̄)²/(U∫|∇c|²)) of each pair in bores: the thickness of its striations, over π for a sine; NaN
-                 likewise
+    numerical    D_num/D_m since the station before, of the pairs taken together: the fields are estimates of one; NaN
+                 at the start, and where it drowns in noise
+    scale        √(∫w(c − c̄)²/(U∫|∇c|²)) in bores, likewise: the thickness of the striations, over π for a sine
     lowest, highest  of each field
     step         length of the last step, in bores
     spacing      of the grid's nodes along the radius, in bores
@@ -60,8 +60,8 @@ class Station:
     segregation: dict[tuple[int, int], float]
     alone: tuple[float, ...]
     index: dict[tuple[int, int], float]
-    numerical: dict[tuple[int, int], float]
-    scale: dict[tuple[int, int], float]
+    numerical: float
+    scale: float
     lowest: tuple[float, ...]
     highest: tuple[float, ...]
     step: float
@@ -255,11 +255,9 @@ class March:
         mean, product, variance = self._means(), self._products(), self._variance()
         share = np.array([(mean[i] + mean[j]) / 2 for i, j in self._pairs])
         segregation = product / (share * (1 - share))
-        lost = self._last_product - product
-        numerical = lost / np.where(self._dissipated > 0, self._dissipated, np.nan) - 1
-        steepness = self._gradients()
-        known = (steepness > 0) & (product > 0)
-        scale = np.sqrt(np.where(known, product * self._mass.sum() / np.where(known, steepness, 1.0), np.nan))
+        lost, dissipated = float((self._last_product - product).sum()), float(self._dissipated.sum())
+        steepness, apart = float(self._gradients().sum()), float(product.sum())
+        known = steepness > 0 and apart > 0
         self._last_product, self._dissipated = product, np.zeros(len(self._pairs))
 
         def by_pair(values: np.ndarray) -> dict[tuple[int, int], float]:
@@ -272,8 +270,8 @@ class March:
             segregation=by_pair(segregation),
             alone=_plain(variance / (mean * (1 - mean))),
             index=by_pair(1 - np.sqrt(np.maximum(segregation, 0.0))),
-            numerical=by_pair(numerical),
-            scale=by_pair(scale),
+            numerical=lost / dissipated - 1 if dissipated > 0 else math.nan,
+            scale=math.sqrt(apart * self._mass.sum() / steepness) if known else math.nan,
             lowest=_plain(self.fields.min(axis=0)),
             highest=_plain(self.fields.max(axis=0)),
             step=self._length,
