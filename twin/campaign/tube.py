@@ -32,7 +32,7 @@ class Tube:
     coils: tuple[float | None, ...] = (None,)
     start: float = 5.0
     places: int = 4000
-    error: float = 0.005
+    error: float = 0.01
 
 
 def run_tube(
