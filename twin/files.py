@@ -25,6 +25,7 @@ _REMEDY = {
     errno.ENOENT: (BadInput, "its folder can't be made", _ELSEWHERE),
     errno.ENOTDIR: (BadInput, "a part of its path is a file", _ELSEWHERE),
     errno.EEXIST: (BadInput, "a part of its path is a file", _ELSEWHERE),
+    errno.EISDIR: (BadInput, "it is a folder", "move that folder away"),
 }
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from twin.case import Case
 from twin.cli.main import main
-from twin.errors import TwinError
+from twin.errors import BadInput, TwinError
 from twin.rig import Clock, Latch, NotStopped, RigError, Setpoint, Tripped, Volumes, rig_folder, run
 from twin.rig.operation.drive import Drive
 from twin.rig.operation.evidence import Bounds
@@ -184,3 +184,12 @@ def test_a_refill_that_was_killed_leaves_no_dead_run(tmp_path: Path) -> None:
     assert not died(tmp_path)
     with RunLock(tmp_path, []):
         Latch(tmp_path).check()
+
+
+def test_a_folder_in_the_place_of_a_latch_keeps_the_rig_latched_and_says_what_to_do(tmp_path: Path) -> None:
+    latch = Latch(tmp_path)
+    latch.path.mkdir()
+    with pytest.raises(Latched, match="can't be read"):
+        latch.check()
+    with pytest.raises(BadInput, match="it is a folder"):
+        latch.acknowledge("the operator")

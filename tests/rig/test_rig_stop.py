@@ -448,7 +448,7 @@ def test_an_empty_syringe_is_refused_in_words_by_a_dry_run_too(wired: Case, setp
 
 def test_what_is_no_serial_port_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    for path in (tmp_path / "file", Path("/dev/null"), tmp_path):
+    for path in (tmp_path / "file", Path("/dev/null"), Path("/dev/random"), tmp_path):
         with pytest.raises(BadInput, match="is no serial port"):
             open_port(str(path), 19200)
     for url in ("nonsense://x", "socket://nowhere", "rfc2217://nowhere", "socket://nowhere:99999"):

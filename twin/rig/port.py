@@ -267,6 +267,6 @@ def _refusal(url: str, error: OSError) -> TwinError:
         return RigError(
             f"{url} is in use by another program", "end that program; a run of the twin ends with `twin rig stop`"
         )
-    if number in (errno.ENOTTY, errno.EISDIR, errno.EINVAL) or "ioctl" in str(error):
+    if number in (errno.ENOTTY, errno.EISDIR, errno.EINVAL) or "configure" in str(error) or "ioctl" in str(error):
         return BadInput(f"{url} is no serial port", "name the port of the pump in case.toml")
     return RigError(f"can't open {url}: {error}", "look at the cable, the adapter and the network")
