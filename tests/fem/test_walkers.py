@@ -401,7 +401,7 @@ class TestConfinement:
         def losing(count):
             def kernel(*given):
                 mine, cell, place = given[15:18]
-                ended = np.where(np.arange(len(mine)) < count, walk.LOST, 1)
+                ended = np.where(mine < count, walk.LOST, 1)
                 none = np.zeros(len(mine))
                 return ended, none, none, 0, none, np.column_stack([cell, place])
 
@@ -481,7 +481,7 @@ class TestSameNumbers:
     def test_every_rank_walks_its_share(self, developed):
         start = Walkers(developed).release("inlet", 200)
         shares = Together.run(
-            3, lambda comm: Walkers(developed, comm).walk(start, 50.0, True) and comm.sent[comm.rank][0]
+            3, lambda comm: Walkers(developed, comm).walk(start, 50.0, True) and comm.sent[comm.rank][0][0]
         )
         assert sorted(np.concatenate(shares).tolist()) == list(range(200)) and min(map(len, shares)) > 40
 

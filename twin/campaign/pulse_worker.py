@@ -93,7 +93,7 @@ class PulseWorker(PointWorker):
 
     def segregation(self, mesh: Tetrahedra, purpose: int) -> tuple[list[Segregation], list[dict[str, float]]]:
         """I_s at every plane, and the part of it that is a swing in time."""
-        walkers, peclet, mean = Walkers(mesh, self.comm), self.groups.peclet, self.groups.precursor_fraction
+        walkers, peclet, mean = self._walkers(mesh), self.groups.peclet, self.groups.precursor_fraction
         planes = Planes.of_outlet(mesh, self.case.mixing.spacing)
         start = walkers.release_over_period("precursor", self.count)
         down = walkers.walk(start, peclet, True, planes, purpose=purpose)
@@ -109,9 +109,12 @@ class PulseWorker(PointWorker):
         swing = swings(positions, self.count, mean, crossings.plane, crossings.direction, phase, shares)
         return found, [asdict(one) for one in swing]
 
+    def _walkers(self, mesh: Tetrahedra) -> Walkers:
+        return Walkers(mesh, self.comm, watch=lambda line: self.tell("step", text=line))
+
     def closure(self, mesh: Tetrahedra, purpose: int) -> dict[str, float]:
         """The flux-weighted mean of c at the outlet over a period, by walkers against the flow; it should be c̄."""
-        walkers, mean = Walkers(mesh, self.comm), self.groups.precursor_fraction
+        walkers, mean = self._walkers(mesh), self.groups.precursor_fraction
         back = walkers.walk(
             walkers.release_over_period("outlet", 4 * self.count), self.groups.peclet, False, purpose=purpose
         )

@@ -45,7 +45,7 @@ class TubeWorker(PointWorker):
         self.bore = bore_m(self.case)
         nodes, fields = solved(self.results, self.point, self.mesh_hash, comm)
         self.mesh = walkers_mesh(nodes, [fields["velocity"]])
-        self.walkers = Walkers(self.mesh, comm)
+        self.walkers = Walkers(self.mesh, comm, watch=lambda line: self.tell("step", text=line))
         self.returned = 0
 
     def plane(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -69,13 +69,18 @@ def walkers_mesh(
 
 
 def walked(
-    case: Case, level: str, point: OperatingPoint, mesh: Tetrahedra, comm: Comm
+    case: Case,
+    level: str,
+    point: OperatingPoint,
+    mesh: Tetrahedra,
+    comm: Comm,
+    watch: Callable[[str], None] = lambda line: None,
 ) -> tuple[dict[str, Any], Histories]:
     """The mixing of a point as its record has it, and the histories. The same on every rank, and on any number of them.
 
-    Raises `TwinError` where walkers get lost.
+    `watch` is told how far each walk is. Raises `TwinError` where walkers get lost.
     """
-    walkers = Walkers(mesh, comm)
+    walkers = Walkers(mesh, comm, watch=watch)
     count, mean = case.mixing.walkers, groups(case, point).precursor_fraction
     planes = Planes.of_outlet(mesh, case.mixing.spacing)
     unit_s = unit_time_s(case, point)

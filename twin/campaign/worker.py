@@ -166,10 +166,12 @@ class Worker:
         """The mixing by random walkers; writes the histories of fluid elements."""
         self.tell("step", text="random walkers")
         if self._nodes is None:
-            mesh = self.results.mesh / "junction.msh"
-            self._nodes = self.comm.bcast(storage.read_nodes(mesh) if self.comm.rank == 0 else None)
+            path = self.results.mesh / "junction.msh"
+            self._nodes = self.comm.bcast(storage.read_nodes(path) if self.comm.rank == 0 else None)
         nodal = self.comm.bcast(storage.nodal(self.domain, velocity))
-        mixing, histories = walked(self.case, self.level, point, walkers_mesh(self._nodes, [nodal]), self.comm)
+        mesh = walkers_mesh(self._nodes, [nodal])
+        watch = lambda line: self.tell("step", text=line)  # noqa: E731
+        mixing, histories = walked(self.case, self.level, point, mesh, self.comm, watch)
         if self.comm.rank == 0:
             storage.write_arrays(self.results.point(point.name) / "histories.npz", **asdict(histories))
         return mixing

@@ -6,7 +6,8 @@ out, so a result is the same to the last bit on any number of ranks.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,6 +20,7 @@ from twin.transport.tetrahedra import Tetrahedra
 
 _INSIDE = 1e-9  # of the outlet's length: how far before its end the last plane stands
 _BLOCK = 32  # neighbours that go to one rank
+_BATCH = 5000  # walkers between two words on how far it is
 MOST_LOST = 1e-5  # of the walkers; more is an error
 
 
@@ -169,10 +171,17 @@ class Planes:
 
 
 class Walkers:
-    """Walks in one velocity field, for any diffusivity."""
+    """Walks in one velocity field, for any diffusivity. `watch` is told how far a walk is, on each rank."""
 
-    def __init__(self, mesh: Tetrahedra, comm: Comm | None = None, step: Step | None = None, seed: int = 1) -> None:
-        self.mesh, self.comm, self.step, self.seed = mesh, comm or Alone(), step or Step(), seed
+    def __init__(
+        self,
+        mesh: Tetrahedra,
+        comm: Comm | None = None,
+        step: Step | None = None,
+        seed: int = 1,
+        watch: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        self.mesh, self.comm, self.step, self.seed, self._watch = mesh, comm or Alone(), step or Step(), seed, watch
 
     def release(self, opening: str, count: int, at: float = 0.0, snapshot: int = 0) -> Places:
         """`count` places on an inlet, as dense as its inflow; on an outlet, for walks against the flow, as its outflow.
@@ -274,9 +283,12 @@ class Walkers:
         # Walkers that start beside each other see the same cells: one after the other they find them in the cache.
         order = np.argsort(start.cell, kind="stable")
         mine = order[np.arange(len(start)) // _BLOCK % self.comm.size == self.comm.rank]
-        parts = self.comm.allgather(
-            self._share(start, mine, peclet, forward, absorbs, planes, samples, most_time, purpose)
-        )
+        own = []
+        for batch in np.array_split(mine, max(1, math.ceil(len(mine) / _BATCH))):
+            own.append(self._share(start, batch, peclet, forward, absorbs, planes, samples, most_time, purpose))
+            done = sum(len(part[0]) for part in own)
+            self._watch(f"{len(start):,} walkers {'down' if forward else 'back'}: {done / max(len(mine), 1):.0%}")
+        parts = [part for parts in self.comm.allgather(own) for part in parts]
         return _joined(start, 1.0 if forward else -1.0, parts)
 
     def place(self, points: np.ndarray, at: float = 0.0) -> Places:
