@@ -19,8 +19,8 @@ from twin.rig.record.recorder import Recorder
 #: A counter is set back at rest once it stands above this, mL, so that its four digits keep resolving 0.02 %.
 CLEAR_ABOVE_ML = 500.0
 #: A pump that was not heard for this wall time is asked before its first start, s: where no answer comes to the start
-#: itself, nobody knows whether it runs, and a counter that stays at zero does not tell. Less than the start of another
-#: pump takes, so that each but the first is asked, and starts as late after the one before it as rates follow in a ramp.
+#: itself, nobody knows whether it runs, and a counter that stays at zero does not tell. The start of another
+#: pump takes longer, so each but the first is asked, and follows the one before it as late as rates do in a ramp.
 FRESH_S = 0.005
 #: Alarms of a pump at rest: it was switched on, and nobody has spoken to it for a while.
 POWER = "R"
