@@ -79,7 +79,7 @@ def index_map(comm: MPI.Comm, owned: int, ghosts: np.ndarray, owners: np.ndarray
     """A rank's own numbers, and those of others that it sees: `ghosts` with the ranks that own them."""
     try:
         return common.IndexMap(comm, owned, ghosts, owners)
-    except TypeError:  # 0.11, and 0.10 perhaps, want a tag for the messages
+    except TypeError:  # 0.10 and 0.11 want a tag for the messages
         return common.IndexMap(comm, owned, ghosts, owners, 1)
 
 
