@@ -5,7 +5,7 @@ import math
 import pytest
 
 from twin.campaign.tube import Tube, run_tube
-from twin.campaign.tube_worker import _known
+from twin.campaign.tube_worker import _known, returns
 from twin.errors import BadInput
 from twin.files import read_json
 from twin.junction import bore_m
@@ -71,3 +71,12 @@ def test_a_point_that_is_not_solved(tiny):
         run_tube(
             case, "coarse", results, mesh, OperatingPoint.from_ml_h(310, 60, 293.15), Tube(), 1, lambda event: None
         )
+
+
+def test_thin_and_ill_known_streams_get_more_walkers():
+    """Also where the sampled I_s is zero, or below."""
+    streams = ((0.06, 0.6), (0.012, 0.2), (0.002, 0.07))  # c̄ and I_s of the paper's, five bores down
+    asked = [returns(100_000, mean, segregation, 0.01) for mean, segregation in streams]
+    assert asked == sorted(asked) and asked[0] < asked[-1]
+    assert returns(100_000, 0.002, 0.07, 0.001) == 16  # the most
+    assert all(1 <= returns(100_000, 0.002, segregation, 0.01) <= 16 for segregation in (0.0, -0.01))

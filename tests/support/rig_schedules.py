@@ -263,9 +263,8 @@ def _ledger(
 ) -> tuple[float, dict[str, float]]:
     """The operator acknowledges and starts again: then the ledger agrees with what has truly left the syringes.
 
-    To 0.5 % of what was delivered, or to the last digit of the counter. Only where the power of a pump was cut, or may
-    have been for all that anyone can know, it may be farther off: within the interval that it states. Returns the worst
-    error, %, and half of such intervals, %.
+    To 0.5 % of what was delivered, or to the last digit of the counter. Only where the power of a pump was cut, it may
+    be farther off: within the interval that it states. Returns the worst error, %, and half of such intervals, %.
     """
     for _ in line.pumps:  # a stall that nobody has heard of yet is told at the next start, and wants its own look
         Latch(where).acknowledge("the operator")
@@ -284,8 +283,7 @@ def _ledger(
         good = wrong <= 0.005 * delivered + 1e-6
         what = f"{name} delivered {delivered:.6g} mL, holds {pump.volume_ml:.6g} mL, and the ledger says {left}"
         must("ledger", good or wrong <= left.uncertain_ml + 1e-6, what)
-        # A Harvard pump tells of no power cut: at zero after an unanswered start, it may have lost its counter.
-        if equipped.address not in cut and (delivered or equipped.model.family == "newera"):
+        if equipped.address not in cut:
             must("ledger", left.uncertain_ml <= DIGITS_ML, f"its counter was not lost: {what}")
         elif not good:
             bounded[name] = 100 * left.uncertain_ml / delivered if delivered else math.inf

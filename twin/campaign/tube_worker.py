@@ -81,25 +81,16 @@ class TubeWorker(PointWorker):
         mirror = ring * around + (around - turn) % around
         asked = np.nonzero(where[:, 1] >= -1e-12)[0] if half else np.arange(len(where))
         here = self.walkers.place(centre + where[asked] @ frame)
-        self.returned, share = self.returns(len(asked)), np.empty((FIELDS, len(where)))
+        start = min(self.reference, key=lambda one: abs(one.bores - self.tube.start))
+        mean = self.groups.precursor_fraction
+        self.returned = returns(len(asked), mean, start.segregation, self.tube.error)
+        share = np.empty((FIELDS, len(where)))
         for number in range(FIELDS):
             found = self.walkers.share(here, "precursor", self.groups.peclet, self.returned, 20 + number)
             share[number, asked] = found
             if half:
                 share[number, mirror[asked]] = found
         return share
-
-    def returns(self, nodes: int) -> int:
-        """The walkers from each node in each field that leave M at the plane an error of about `tube.error`.
-
-        With R walkers at each of N nodes, the product ∫w c² = c̄p of fields of noise has the relative variance
-        (4⟨c³(1 − c)⟩/⟨c²⟩ + 2/R)/(RNc̄p), of which the first is at most 1: a thin stream of precursor needs many.
-        """
-        start, mean = self.reference[0], self.groups.precursor_fraction
-        hits = nodes * mean * (start.segregation * (1 - mean) + mean)
-        variance = (2 * self.tube.error) ** 2 / max(start.segregation, self.tube.error)  # of I_s, over I_s²
-        least = (1 + math.sqrt(1 + 8 * hits * variance)) / (2 * hits * variance)
-        return min(max(math.ceil(least / FIELDS), 1), _MOST_RETURNS)
 
     @cached_property
     def reference(self) -> list[Segregation]:
@@ -135,6 +126,19 @@ class TubeWorker(PointWorker):
             self.tell("step", any_rank=True, text=f"{name}: M {stations[-1]['index']:.3f} at {stop:.4g} bores")
         dean = self.groups.reynolds * math.sqrt(curvature)
         return {"coil_m": coil, "dean": dean, "developed_bores": flow.steady_from, "stations": stations}
+
+
+def returns(nodes: int, mean: float, segregation: float, error: float) -> int:
+    """The walkers from each of `nodes` in each field that leave M an error of about `error`, `_MOST_RETURNS` at most.
+
+    With R walkers at each of N nodes, the product ∫w c² = c̄p of fields of noise has the relative variance
+    (4⟨c³(1 − c)⟩/⟨c²⟩ + 2/R)/(RNc̄p), of which the first is at most 1: a thin stream of precursor needs many. `mean` is
+    c̄, and p = I_s(1 − c̄) + c̄; that I_s is itself sampled, and may come out at zero or below.
+    """
+    hits = nodes * mean * (max(segregation, 0.0) * (1 - mean) + mean)
+    variance = (2 * error) ** 2 / max(segregation, error)  # of I_s, over I_s²
+    least = (1 + math.sqrt(1 + 8 * hits * variance)) / (2 * hits * variance)
+    return min(max(math.ceil(least / FIELDS), 1), _MOST_RETURNS)
 
 
 def _known(value: float) -> float | None:
