@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from rig_lines import chained
-from rig_schedules import SCHEDULES, Schedule, play
+from rig_schedules import KINDS, SCHEDULES, Schedule, play
 
 from twin.case import Case
 from twin.errors import BadInput
@@ -212,6 +212,68 @@ def test_pumps_that_take_turns_end_their_stroke_by_themselves(
         left = Volumes.open(tmp_path).left(name)
         assert left is not None
         assert left.left_ml == pytest.approx(line.pumps[pump.address].volume_ml, abs=2e-3)
+
+
+@pytest.mark.parametrize("cut", [False, True])
+@pytest.mark.parametrize("address", [0, 1])
+def test_a_start_that_was_not_heard_has_moved_nothing_unless_the_power_was_cut(
+    case: Case,
+    setpoint: Setpoint,
+    clock: VirtualClock,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    address: int,
+    cut: bool,
+) -> None:
+    """It tells of no power cut, and counts nothing either way: what tells is the volume at which it was to stop."""
+    case, program = chained(case), KINDS["short"].program
+    line = on(case, clock)
+    (name,) = [name for name, pump in equipment(case).items() if pump.address == address]
+    needed_ml = plan(case, setpoint, program=program).needed_ml(name)
+    start = HarvardPump.start
+
+    def unheard(pump: HarvardPump) -> None:
+        if name in pump.name:
+            line.inject(Fault.SILENCE, address)
+        start(pump)
+
+    monkeypatch.setattr(HarvardPump, "start", unheard)
+    with pytest.raises(NotStopped):
+        run(case, setpoint, program=program, folder=tmp_path, clock=clock, simulator=line)
+    line.heal(address)
+    if cut:
+        line.inject(Fault.RESET, address)
+    Latch(tmp_path).acknowledge("the operator")
+    with pytest.raises(BadInput, match="syringe"):  # it settles the account, and does not start
+        run(case, setpoint, hold_s=3600.0, folder=tmp_path, clock=clock, simulator=line)
+    left, truly_ml = Volumes.open(tmp_path).left(name), line.pumps[address].volume_ml
+    assert left is not None
+    assert truly_ml == 50.0
+    assert abs(left.left_ml - truly_ml) <= left.uncertain_ml + 1e-9
+    assert left.by == ("reckoned" if cut else "counter")
+    assert left.uncertain_ml == pytest.approx(needed_ml / 2 if cut else 0.0, rel=1e-3, abs=1e-9)
+
+
+def test_a_pump_that_missed_its_start_has_counted_nothing(
+    case: Case, setpoint: Setpoint, clock: VirtualClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It hears the stop again: then the run itself knows what was moved."""
+    case = chained(case)
+    line = on(case, clock)
+    start = HarvardPump.start
+
+    def unheard(pump: HarvardPump) -> None:
+        if "precursor" in pump.name:
+            line.inject(Fault.SILENCE, 1, 1)
+        start(pump)
+
+    monkeypatch.setattr(HarvardPump, "start", unheard)
+    with pytest.raises(RigError, match="pumps_answer"):
+        run(case, setpoint, hold_s=5.0, folder=tmp_path, clock=clock, simulator=line)
+    left = Volumes.open(tmp_path).left("precursor")
+    assert left is not None
+    assert (left.by, line.pumps[1].volume_ml) == ("run", 50.0)
+    assert (left.left_ml, left.uncertain_ml) == pytest.approx((50.0, 0.0), abs=1e-9)
 
 
 def schedules(case: Case, setpoint: Setpoint, where: Path, count: int, search: bool = True) -> set[str]:

@@ -266,9 +266,23 @@ def test_a_counter_at_zero_has_counted_nothing_where_a_power_cut_would_have_been
     tells = later.asking("antisolvent")
     assert tells is told
     assert not Volumes.open(tmp_path, clock).asking("antisolvent"), "it tells of a power cut once"
-    left = later.reconcile("antisolvent", counted(0.0), cut_is_told=tells)
+    left = later.reconcile("antisolvent", counted(0.0), powered=tells)
     assert left is not None
     assert (left.left_ml, left.uncertain_ml) == pytest.approx((49.995, 0.005) if told else (49.7, 0.3))
+
+
+@pytest.mark.parametrize(("carried", "rate", "ends"), [(10.0, 5000.0, (33.0, 38.0)), (0.0, -5000.0, (38.0, 44.0))])
+def test_a_pump_that_stops_by_itself_has_moved_no_further_however_late_it_is_asked(
+    tmp_path: Path, volumes: Volumes, clock: Clock, carried: float, rate: float, ends: tuple[float, float]
+) -> None:
+    """Of a limit of 7 mL it has 5 left, or, withdrawing, 6: it has no timer, and its counter is lost with its power."""
+    volumes.begin("run", {"antisolvent": 5000.0}, guard_s=None)
+    volumes.take("antisolvent", 13.0, 1.0, rate, carried_ml=(carried + 1.0, 0.0), limit_ml=7.0, force=True)
+    dead = Volumes.open(tmp_path, clock)
+    assert dead.limit_ml("antisolvent") == 7.0
+    left = dead.reconcile("antisolvent", None)
+    assert left is not None
+    assert (left.left_ml - left.uncertain_ml, left.left_ml + left.uncertain_ml) == pytest.approx(ends)
 
 
 def test_a_counter_that_was_set_back_on_the_way_is_added_up(tmp_path: Path, volumes: Volumes, clock: Clock) -> None:

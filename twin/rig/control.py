@@ -345,7 +345,9 @@ def _reconcile(volumes: Volumes, drivers: Mapping[str, Pump], recorder: Recorder
         if counted is not None and counted.status.moving:
             pump.stop()
             counted = pump.dispensed()
-        left = volumes.reconcile(name, counted, cut_is_told=tells and pump.cut_is_told)
+        limit_ml = volumes.limit_ml(name)
+        powered = (tells and pump.cut_is_told) or (limit_ml is not None and pump.limit_stands(limit_ml))
+        left = volumes.reconcile(name, counted, powered=powered)
         if left is not None:
             recorder.event("reconciled", role=name, left_ml=left.left_ml, uncertain_ml=left.uncertain_ml)
 

@@ -147,15 +147,22 @@ def _limits(visit: Visit) -> None:
 
 
 def _power(visit: Visit) -> None:
-    item, expected = "polling mode after its power was off", "forgotten"
-    if not switched_off(visit, item, expected):
-        return
-    try:
-        observed = f"kept: {_say(visit, 'poll')}"
-    except NoReply:
-        observed = "forgotten"
-    visit.find(item, expected, observed, observed == expected)
-    meet(visit)
+    polling, target = "polling mode after its power was off", "a target volume after its power was off"
+    expected = "forgotten"
+    _say(visit, f"tvolume {format_number(visit.rate_ml_h * 3.0 / 3600)} ml")
+    if switched_off(visit, polling, expected):
+        try:
+            observed = f"kept: {_say(visit, 'poll')}"
+        except NoReply:
+            observed = expected
+        visit.find(polling, expected, observed, observed == expected)
+        visit.pump.stop()  # which puts it into polling mode, and leaves the rest as it is
+        said = _ask(visit, "tvolume")[0]
+        gone = same(said, wire.NO_TARGET_VOLUME)  # by that the ledger knows that nothing but a start was lost
+        visit.find(target, expected, expected if gone else f"kept: {said}", gone)
+    else:
+        visit.leave(target, expected, "it was not switched off")
+    _prepare(visit)
 
 
 STILL = (_what_it_says_at_rest, _in_a_chain, _what_it_refuses, _read_backs, _limits, _power)

@@ -160,10 +160,11 @@ class Drive:
             self._set_back()
 
     def _limit(self, volume_ml: float) -> bool:
-        if volume_ml == self._limit_ml:
-            return True
-        self._limit_ml = volume_ml
-        return self.pump.limit(volume_ml)
+        if volume_ml != self._limit_ml:
+            self._limit_ml = None
+            if self.pump.limit(volume_ml):
+                self._limit_ml = volume_ml
+        return self._limit_ml is not None
 
     def _set_back(self) -> None:
         """Carries its counters over and sets them to zero; on file only then, so that nothing is counted twice."""
@@ -195,11 +196,13 @@ class Drive:
     def bounds(self, until_s: float) -> Bounds:
         """What it may have moved since the run began, where it stood for certain at `until_s`, s of process time.
 
-        An alarm ends that, too: of its power, of a stall, or of its timer, after which it moved no more.
+        An alarm ends that, too: of its power, of a stall, or of its timer, after which it moved no more; and so does
+        the volume at which it stops by itself.
         """
         if not self.may_move:
             return Bounds((0.0, 0.0), (0.0, 0.0))
-        return self._evidence.bounds(until_s if self.pump.alarm is None else min(until_s, self.pump.alarm_s))
+        bounds = self._evidence.bounds(until_s if self.pump.alarm is None else min(until_s, self.pump.alarm_s))
+        return bounds if self._limit_ml is None else bounds.within(self._carried, self._limit_ml)
 
     def settle(self) -> list[Balance]:
         """The balances at the end, of a pump that stands; none of one that never moved."""
@@ -241,7 +244,7 @@ class Drive:
         return self.pump.identify()
 
     def _asked(self) -> Dispensed | None:
-        """What the pump counts; None where its power was cut, which an alarm tells, or a counter that went back.
+        """What the pump counts; None where its power was cut: an alarm tells, or a counter that went back.
 
         Any other alarm leaves the counter as it was.
         """
@@ -257,8 +260,13 @@ class Drive:
         now, slack = self._clock.now(), seen.resolution_ml + 1e-9
         told = (self._account.infused_ml(now) - self._carried[0], self._account.withdrawn_ml(now) - self._carried[1])
         zero = seen.infused_ml == seen.withdrawn_ml == 0.0 and max(told) > slack
-        unexplained = zero and self.pump.alarm is None  # one that stalled at once has counted nothing
+        # One that stalled at once, or never heard of its start, has counted nothing.
+        unexplained = zero and self.pump.alarm is None and not self._has_limit()
         return None if self._is_back(seen) or unexplained else seen
+
+    def _has_limit(self) -> bool:
+        """Whether it still has its limit, so that its power was not cut since it was armed."""
+        return self._limit_ml is not None and self.pump.limit_stands(self._limit_ml)
 
     def _is_back(self, seen: Dispensed) -> bool:
         """Whether its counter says less than it once did."""
@@ -296,4 +304,4 @@ class Drive:
     def _report(self, rate_ml_h: float, force: bool = False) -> None:
         if self._taken is not None:
             counted = self.counted.infused_ml, self.counted.withdrawn_ml
-            self._taken(self.name, *counted, rate_ml_h, carried_ml=self._carried, force=force)
+            self._taken(self.name, *counted, rate_ml_h, carried_ml=self._carried, limit_ml=self._limit_ml, force=force)

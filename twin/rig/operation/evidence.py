@@ -27,6 +27,14 @@ class Bounds:
         """Least and most that left its syringe, mL."""
         return self.infused_ml[0] - self.withdrawn_ml[1], self.infused_ml[1] - self.withdrawn_ml[0]
 
+    def within(self, carried_ml: tuple[float, float], limit_ml: float) -> Bounds:
+        """These bounds for a pump that stops by itself this far beyond what its counters were set back at, mL."""
+        infused, withdrawn = (
+            (min(least, carried + limit_ml), min(most, carried + limit_ml))
+            for (least, most), carried in zip((self.infused_ml, self.withdrawn_ml), carried_ml, strict=True)
+        )
+        return Bounds(infused, withdrawn)
+
     def dispensed(self) -> Dispensed:
         """The middles, resolved to half the wider of the two gaps; of a pump that stands."""
         half = 0.5 * max(most - least for least, most in (self.infused_ml, self.withdrawn_ml))

@@ -64,6 +64,8 @@ class Count(_Strict):
     utc: str
     #: How much of the two the pump does not count any more: its counters were set back on the way.
     carried_ml: tuple[float, float] = (0.0, 0.0)
+    #: Where the pump stops by itself, by its own counter. It forgets that with its power, as it does its counter.
+    limit_ml: _Amount | None = None
     #: Least and most that left the syringe since `begin`, where a run could say so at its end.
     taken_ml: tuple[float, float] | None = None
     #: Whether the run had an answer to all that it told the pump, so that a power cut is still to be told.

@@ -201,11 +201,13 @@ class Volumes:
         rate_ml_h: float,
         *,
         carried_ml: tuple[float, float] = (0.0, 0.0),
+        limit_ml: float | None = None,
         force: bool = False,
     ) -> None:
         """What a pump has counted since `begin`, mL, and the rate at which it goes on, mL/h, negative while it fills.
 
-        `carried_ml` is what its counters do not show any more, since they were set back.
+        `carried_ml` is what its counters do not show any more, since they were set back; at `limit_ml` of them it stops
+        by itself.
 
         To be called at each look, and before a pump starts. It writes where it starts, stops or turns round, with
         `force`, and as often as `persist_s` asks for; it never waits for the disk. (Of a rate only the direction counts
@@ -214,7 +216,12 @@ class Volumes:
         with self._lock:
             before = self._counts[name]
             self._counts[name] = Count(
-                infused_ml=infused_ml, withdrawn_ml=withdrawn_ml, rate_ml_h=rate_ml_h, utc=_now(), carried_ml=carried_ml
+                infused_ml=infused_ml,
+                withdrawn_ml=withdrawn_ml,
+                rate_ml_h=rate_ml_h,
+                utc=_now(),
+                carried_ml=carried_ml,
+                limit_ml=limit_ml,
             )
             now = self._clock.wall()
             following = now + (now - self._told[name])  # the next look comes after as long a time as this one
@@ -269,28 +276,27 @@ class Volumes:
             write_counts(self._running, account.run, self._counts)
             return True
 
+    def limit_ml(self, name: str) -> float | None:
+        """Where a dead run left a pump to stop by itself, by its own counter, mL; None where it has no such limit."""
+        count = self._counts.get(name)
+        return count.limit_ml if count is not None else None
+
     def reconcile(
-        self,
-        name: str,
-        counted: Dispensed | None,
-        guard_s: float | None = None,
-        powered: bool = False,
-        cut_is_told: bool = False,
+        self, name: str, counted: Dispensed | None, guard_s: float | None = None, powered: bool = False
     ) -> Left | None:
         """Settles the account that a dead run has left open; does nothing where there is none.
 
         With the pump's own counter the volume is exact. Without it (its power was cut, which an alarm of the reset
         tells), or where the counter says less than it once did, it lies between the bounds that the run gave at its
         end; where it died, between what was last written and what the pump can have moved since: rate times
-        (`persist_s` and the guard).
+        (`persist_s` and the guard), or up to its limit.
 
         Args:
             name: the pump.
             counted: what it counts now; None where its power was cut.
             guard_s: process time for which it ran on unheard, s; what `begin` was told, where it is left out.
-            powered: another alarm than that of a power cut was pending, so that a counter at zero has counted nothing.
-            cut_is_told: whether it would have told of a power cut, which `asking` knew, and did not; then, too, a
-                counter at zero has counted nothing.
+            powered: its power was not cut, so that a counter at zero has counted nothing: another alarm than that of a
+                power cut was pending, or that would have been told, which `asking` knew, or it has its limit still.
         """
         with self._lock:
             if name not in self.unsettled or self._book.open is None:
@@ -303,12 +309,8 @@ class Volumes:
                 or (
                     first + counted.infused_ml >= last.infused_ml - slack
                     and second + counted.withdrawn_ml >= last.withdrawn_ml - slack
-                    # At zero although the pump was told to move: it lost its power, if its alarm can have gone unheard.
-                    and (
-                        powered
-                        or cut_is_told
-                        or not (counted.infused_ml == counted.withdrawn_ml == 0.0 and last.rate_ml_h)
-                    )
+                    # At zero although the pump was told to move: it lost its power, unless that is known better.
+                    and (powered or not (counted.infused_ml == counted.withdrawn_ml == 0.0 and last.rate_ml_h))
                 )
             )
             if counted is not None and kept:
@@ -340,6 +342,9 @@ class Volumes:
         unseen_s = math.inf if guard_s is None else self._persist_s * self._clock.speed + guard_s
         largest = max(largest, abs(count.rate_ml_h))
         moved = largest * unseen_s / 3600 if largest else 0.0
+        if count.limit_ml is not None:
+            shown = (count.infused_ml, count.withdrawn_ml)[count.rate_ml_h < 0] - count.carried_ml[count.rate_ml_h < 0]
+            moved = min(moved, max(count.limit_ml - shown, 0.0))
         low, high = (written, written + moved) if count.rate_ml_h < 0 else (written - moved, written)
         return _left(entry, low, high, entry.uncertain_ml, count.utc, "reckoned", False)
 

@@ -156,6 +156,10 @@ class HarvardPump:
             raise Refused(self.name, command, wire.OUT_OF_RANGE, hint) from error
         return True
 
+    def limit_stands(self, volume_ml: float) -> bool:
+        """Whether it still has this limit. After `nvram none` no memory keeps it but the one that counts."""
+        return close(parse_volume_ml(self._query("tvolume")), float(format_number(volume_ml)))
+
     def set_rate_ml_h(self, rate_ml_h: float, direction: Direction = Direction.INFUSE) -> None:
         """Sets rate and direction, and reads the rate back. While it runs only the rate may change."""
         if direction is not self._direction:

@@ -117,6 +117,10 @@ class NewEraPump(Talk):
         """Leaves that to the timer of `guard`."""
         return False
 
+    def limit_stands(self, volume_ml: float) -> bool:
+        """False: it has none."""
+        return False
+
     def set_rate_ml_h(self, rate_ml_h: float, direction: Direction = Direction.INFUSE) -> None:
         """Sets the rate in mL/h, at rest or while it runs, and at rest the direction; reads both back."""
         text = format_number(rate_ml_h)

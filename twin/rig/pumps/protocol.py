@@ -140,6 +140,10 @@ class Pump(Protocol):
         """
         ...
 
+    def limit_stands(self, volume_ml: float) -> bool:
+        """Whether it still has this limit, which a power cut takes: then its counters are whole, too."""
+        ...
+
     def set_rate_ml_h(self, rate_ml_h: float, direction: Direction = Direction.INFUSE) -> None:
         """Sets rate and direction. While it runs only the rate may change."""
         ...
