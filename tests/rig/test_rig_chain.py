@@ -30,6 +30,7 @@ from twin.rig import (
 )
 from twin.rig.bench import simulated_pumps
 from twin.rig.clock import VirtualClock
+from twin.rig.operation.drive import Drive
 from twin.rig.operation.stopping import stop_all
 from twin.rig.planning.limits import RAMP_STEP_S, Equipment, command_step_s, equipment
 from twin.rig.planning.recipe import Leg, Program
@@ -274,6 +275,54 @@ def test_a_pump_that_missed_its_start_has_counted_nothing(
     assert left is not None
     assert (left.by, line.pumps[1].volume_ml) == ("run", 50.0)
     assert (left.left_ml, left.uncertain_ml) == pytest.approx((50.0, 0.0), abs=1e-9)
+
+
+def test_a_power_cut_at_the_start_leaves_an_interval_that_holds(
+    case: Case, setpoint: Setpoint, clock: VirtualClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It runs, at the rate of its memory and without a limit, answers as nobody expects, and loses its power again."""
+    case = chained(case)
+    line = on(case, clock)
+    start, stop = HarvardPump.start, HarvardPump.request_stop
+
+    def started(pump: HarvardPump) -> None:
+        if "antisolvent" in pump.name:
+            line.inject(Fault.RESET, 0)
+        start(pump)
+
+    def stopped(pump: HarvardPump) -> None:
+        if line.state(0)[0] == "I":
+            line.inject(Fault.RESET, 0)
+        stop(pump)
+
+    monkeypatch.setattr(HarvardPump, "start", started)
+    monkeypatch.setattr(HarvardPump, "request_stop", stopped)
+    with pytest.raises(RigError):
+        run(case, setpoint, hold_s=5.0, folder=tmp_path, clock=clock, simulator=line)
+    left, truly_ml = Volumes.open(tmp_path).left("antisolvent"), line.pumps[0].volume_ml
+    assert left is not None
+    assert 49.9 < truly_ml < 49.999
+    assert abs(left.left_ml - truly_ml) < left.uncertain_ml < 0.2
+
+
+def test_a_power_cut_while_others_are_armed_is_found_before_anything_moves(
+    case: Case, setpoint: Setpoint, clock: VirtualClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = chained(case)
+    line = on(case, clock)
+    arm = Drive.arm
+
+    def armed(drive: Drive, *args: float) -> None:
+        arm(drive, *args)
+        if drive.name == "precursor":
+            line.inject(Fault.RESET, 0)
+
+    monkeypatch.setattr(Drive, "arm", armed)
+    with pytest.raises(RigError):
+        run(case, setpoint, hold_s=5.0, folder=tmp_path, clock=clock, simulator=line)
+    assert {pump.volume_ml for pump in line.pumps.values()} == {50.0}
+    assert not [command for command in line.heard if b"run" in command]
+    assert Latch(tmp_path).reason() is None
 
 
 def schedules(case: Case, setpoint: Setpoint, where: Path, count: int, search: bool = True) -> set[str]:

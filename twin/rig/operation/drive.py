@@ -116,6 +116,13 @@ class Drive:
         self.seen_s = self._clock.wall()
         self._recorder.event("armed", role=self.name, version=version, guard_s=guard, limited=limited)
 
+    def ready(self) -> None:
+        """Arming the others, and the disk, may have taken long: one that tells of no power cut is asked for it."""
+        if self._limit_ml is None:
+            self.seen_s = self._clock.wall()
+        else:
+            self.look()
+
     def tell(self, rate_ml_h: float, stroke_ml: float | None = None) -> None:
         """From here on it runs at this rate: infusing above zero, withdrawing below, resting at zero.
 
@@ -258,15 +265,19 @@ class Drive:
         if seen is None:
             return None if self.pump.alarm == POWER else self.pump.dispensed()
         now, slack = self._clock.now(), seen.resolution_ml + 1e-9
-        told = (self._account.infused_ml(now) - self._carried[0], self._account.withdrawn_ml(now) - self._carried[1])
-        zero = seen.infused_ml == seen.withdrawn_ml == 0.0 and max(told) > slack
-        # One that stalled at once, or never heard of its start, has counted nothing.
-        unexplained = zero and self.pump.alarm is None and not self._has_limit()
-        return None if self._is_back(seen) or unexplained else seen
+        if self._limit_ml is None:
+            moved = self._account.infused_ml(now), self._account.withdrawn_ml(now)
+        else:  # one that tells of no power cut may have moved as soon as it was told to, answered or not
+            bounds = self.bounds(now)
+            moved = bounds.infused_ml[1], bounds.withdrawn_ml[1]
+        should = max(ml - carried for ml, carried in zip(moved, self._carried, strict=True)) > slack
+        zero = should and seen.infused_ml == seen.withdrawn_ml == 0.0
+        return None if self._is_back(seen) or (zero and not self._had_power()) else seen
 
-    def _has_limit(self) -> bool:
-        """Whether it still has its limit, so that its power was not cut since it was armed."""
-        return self._limit_ml is not None and self.pump.limit_stands(self._limit_ml)
+    def _had_power(self) -> bool:
+        """Whether a counter at zero is whole: of one that stalled at once, or that still has its limit."""
+        limit_ml = self._limit_ml
+        return self.pump.alarm is not None or (limit_ml is not None and self.pump.limit_stands(limit_ml))
 
     def _is_back(self, seen: Dispensed) -> bool:
         """Whether its counter says less than it once did."""

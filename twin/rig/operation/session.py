@@ -172,7 +172,7 @@ class Session:
             guard = None if None in guards else max(g for g in guards if g is not None)
             self.volumes.begin(self.plan.setpoint.checksum, largest, guard)
         for drive in self.drives.values():
-            drive.seen_s = self.clock.wall()  # arming the others, and the disk, may have taken long
+            drive.ready()
         self._tell()
 
     def _do(self, step: Step) -> None:
