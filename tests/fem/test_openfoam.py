@@ -23,6 +23,7 @@ from twin.verification.hexahedra import (
     area_vectors,
     mesh_half_junction,
 )
+from twin.verification.openfoam_tools import Tools
 
 REYNOLDS, SHARE = 100.0, 0.06
 
@@ -151,7 +152,8 @@ def test_the_sample_points_lie_in_the_half_outlet() -> None:
 
 
 def result(velocity: Floats) -> openfoam.PeerResult:
-    return openfoam.PeerResult(1.0, 2.0, 10, 1.65, velocity, True, 100, {}, "1912", Path("log"))
+    solved = openfoam.Solved(2.0, 1.9, True, 100, {}, "1912", Path("log"))
+    return openfoam.PeerResult(**vars(solved), seconds_mesh=1.0, cells=10, pressure_drop=1.65, outlet_velocity=velocity)
 
 
 def test_errors_are_relative_and_in_u() -> None:
@@ -170,14 +172,14 @@ def test_without_openfoam_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_a_program_that_fails_is_told_with_its_last_words(tmp_path: Path) -> None:
-    tools = openfoam.Tools(tmp_path, 1, {"PATH": "/usr/bin:/bin"}, np.inf)
+    tools = Tools(tmp_path, 1, {"PATH": "/usr/bin:/bin"}, np.inf)
     with pytest.raises(TwinError, match="OpenFOAM's sh failed") as caught:
         tools.run("sh", "-c", "echo no room; exit 3")
     assert "no room" in caught.value.remedy
 
 
 def test_a_program_that_hangs_is_ended(tmp_path: Path) -> None:
-    tools = openfoam.Tools(tmp_path, 1, {"PATH": "/usr/bin:/bin"}, 0.0)
+    tools = Tools(tmp_path, 1, {"PATH": "/usr/bin:/bin"}, 0.0)
     with pytest.raises(TwinError, match="sleep took too long"):
         tools.run("sleep", "60")
 

@@ -3,12 +3,12 @@
 import pytest
 
 from twin.errors import TwinError
-from twin.verification import openfoam
+from twin.verification import openfoam_tools
 
 
 def _present() -> bool:
     try:
-        openfoam.environment()
+        openfoam_tools.environment()
     except TwinError:
         return False
     return True

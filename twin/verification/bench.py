@@ -18,7 +18,9 @@ from twin.junction import groups
 from twin.operating import OperatingPoint
 from twin.verification.bench_ladder import Rung, climbed
 from twin.verification.convergence import Study, run_levels
-from twin.verification.openfoam import PeerResult, Reference, environment, errors, run_openfoam
+from twin.verification.openfoam import PeerResult, Reference, errors, run_openfoam
+from twin.verification.openfoam_tools import environment
+from twin.verification.snappy import run_snappy
 
 #: Of the pressure drop, and of U in the outlet's velocity (RMS): what both codes are to reach at Re 348.
 ERRORS = {"pressure_drop": 0.005, "outlet_velocity": 0.005}
@@ -39,14 +41,17 @@ Watch = Callable[[str], None]
 class Plan:
     """The meshes of a comparison: ours by level, OpenFOAM's by cells across a bore, the reference's, that of the ranks.
 
-    OpenFOAM's numbers are multiples of four. Those of `high_across` are for Re 1662; with none of them it is left out.
+    Those of `hexahedra` are multiples of four. The numbers beginning with `high` are for Re 1662; with none of them it
+    is left out.
     """
 
     levels: tuple[Level, ...]
-    cells_across: tuple[int, ...]
+    hexahedra: tuple[int, ...]
+    snappy: tuple[int, ...]
     reference: Level
     ranks_level: Level
-    high_across: tuple[int, ...] = ()
+    high_hexahedra: tuple[int, ...] = ()
+    high_snappy: tuple[int, ...] = ()
 
 
 _LEVELS = tuple(
@@ -55,17 +60,33 @@ _LEVELS = tuple(
 )
 SHORT = Plan(
     levels=_LEVELS[:3],
-    cells_across=(12, 16, 24),
+    hexahedra=(12, 16, 24),
+    snappy=(10, 16),
     reference=Level(wall_size=0.075, core_size=0.12, stretch=3),
     ranks_level=Level(wall_size=0.055, core_size=0.09, stretch=3),
 )
 FULL = replace(
     SHORT,
     levels=_LEVELS,
-    cells_across=(16, 24, 32, 48),
+    hexahedra=(16, 24, 32, 48),
+    snappy=(10, 16, 24),
     reference=Level(wall_size=0.055, core_size=0.09, stretch=3),
-    high_across=(24, 32, 48),
+    high_hexahedra=(24, 32, 48),
+    high_snappy=(16, 24),
 )
+
+
+@dataclass(frozen=True)
+class Peer:
+    """OpenFOAM's solver on one kind of mesh: a name, and the meshes by their cells across a bore."""
+
+    name: str
+    run: Callable[..., PeerResult]
+    cells_across: tuple[int, ...]
+
+
+#: Blocks of hexahedra, built by hand for this very junction; and cells cut from a box, with layers of prisms.
+HEXAHEDRA, SNAPPY = "OpenFOAM", "OpenFOAM with snappyHexMesh"
 
 
 @dataclass(frozen=True)
@@ -91,7 +112,7 @@ def flow(everything: bool = False, watch: Watch = lambda line: None) -> list[dic
     """
     plan = FULL if everything else SHORT
     rows = ranks_compared(plan, watch) + codes_compared(plan, watch)
-    return rows + high_compared(plan, watch) if plan.high_across else rows
+    return rows + high_compared(plan, watch) if plan.high_hexahedra else rows
 
 
 # -- ranks -------------------------------------------------------------------------------------------------------------
@@ -138,7 +159,8 @@ def codes_compared(plan: Plan, watch: Watch = lambda line: None) -> list[dict[st
         ours += of_study(run_levels(reynolds, share, [level], RANKS, PATIENCE_S, ENOUGH), reference)
     rows = [_row(f"{title}: reference, {finest.unknowns:,} unknowns", drop=finest.pressure_drop)]
     rows += [_measured_row(f"{title}: ours, {run.mesh}", run) for run in ours]
-    return rows + peer_compared(title, LOW, plan.cells_across, ours, reference, ERRORS, watch)
+    peers = Peer(HEXAHEDRA, run_openfoam, plan.hexahedra), Peer(SNAPPY, run_snappy, plan.snappy)
+    return rows + peers_compared(title, LOW, peers, ours, reference, ERRORS, watch)
 
 
 def high_compared(plan: Plan, watch: Watch = lambda line: None) -> list[dict[str, Any]]:
@@ -153,32 +175,36 @@ def high_compared(plan: Plan, watch: Watch = lambda line: None) -> list[dict[str
     rows = [_row(f"{title}: reference, {finest.level}", seconds=finest.seconds, drop=finest.flow.pressure_drop)]
     rows += [_measured_row(f"{title}: ours, {run.mesh}", run) for run in ours]
     point = group.reynolds, group.precursor_fraction
-    return rows + peer_compared(title, point, plan.high_across, ours, finest.flow, HIGH_ERRORS, watch)
+    peers = Peer(HEXAHEDRA, run_openfoam, plan.high_hexahedra), Peer(SNAPPY, run_snappy, plan.high_snappy)
+    return rows + peers_compared(title, point, peers, ours, finest.flow, HIGH_ERRORS, watch)
 
 
-def peer_compared(
+def peers_compared(
     title: str,
     point: tuple[float, float],
-    cells_across: Sequence[int],
+    peers: Sequence[Peer],
     ours: Sequence[Measured],
     reference: Reference,
     allowed: Mapping[str, float],
     watch: Watch,
 ) -> list[dict[str, Any]]:
-    """OpenFOAM's runs at Re and a share, and the ratios; nothing where there is no OpenFOAM."""
+    """The peers' runs at Re and a share, and the ratios; nothing where there is no OpenFOAM."""
     try:
         environment()
     except TwinError as missing:
         watch(f"{missing.message}: what compares with it is left out")
         return []
-    theirs = []
-    for across in cells_across:
-        watch(f"{title}: OpenFOAM with {across} cells across")
-        with tempfile.TemporaryDirectory() as name:
-            result = run_openfoam(*point, across, RANKS, Path(name, "case"), patience_s=PATIENCE_S)
-        theirs.append(of_peer(result, across, reference))
-    rows = [_measured_row(f"{title}: OpenFOAM, {run.mesh}", run) for run in theirs]
-    return rows + times_compared(title, ours, theirs, allowed)
+    rows = []
+    for peer in peers:
+        theirs = []
+        for across in peer.cells_across:
+            watch(f"{title}: {peer.name}, {across} cells across")
+            with tempfile.TemporaryDirectory() as name:
+                result = peer.run(*point, across, RANKS, Path(name, "case"), patience_s=PATIENCE_S)
+            theirs.append(of_peer(result, across, reference))
+        rows += [_measured_row(f"{title}: {peer.name}, {run.mesh}", run) for run in theirs]
+        rows += times_compared(title, ours, theirs, allowed, peer.name)
+    return rows
 
 
 def of_rung(rung: Rung, reference: Reference) -> Measured:
@@ -225,9 +251,13 @@ def of_peer(result: PeerResult, cells_across: int, reference: Reference) -> Meas
 
 
 def times_compared(
-    point: str, ours: Sequence[Measured], theirs: Sequence[Measured], allowed: Mapping[str, float]
+    point: str,
+    ours: Sequence[Measured],
+    theirs: Sequence[Measured],
+    allowed: Mapping[str, float],
+    peer: str = HEXAHEDRA,
 ) -> list[dict[str, Any]]:
-    """The times at which all errors are allowed, and OpenFOAM's over ours: how many times faster ours is."""
+    """The times at which all errors are allowed, and the peer's over ours: how many times faster ours is."""
     rows = []
     goal = f"{allowed['pressure_drop']:.1%} of Δp and {allowed['outlet_velocity']:.1%} of U"
     clocks: dict[str, Callable[[Measured], float]] = {
@@ -239,8 +269,8 @@ def times_compared(
     for clock, read in clocks.items():
         mine, my_note = time_to_all(ours, read, allowed)
         other, other_note = time_to_all(theirs, read, allowed)
-        note = "; ".join(f"{who}: {what}" for who, what in (("ours", my_note), ("OpenFOAM", other_note)) if what)
-        title = f"{point}: OpenFOAM's time to {goal} over ours, {names[clock]}"
+        note = "; ".join(f"{who}: {what}" for who, what in (("ours", my_note), (peer, other_note)) if what)
+        title = f"{point}: {peer}, time to {goal} over ours, {names[clock]}"
         rows.append(_row(title, other / mine, note=note, **{clock: mine}, **{f"peer_{clock}": other}))
     return rows
 

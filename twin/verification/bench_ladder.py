@@ -18,7 +18,8 @@ from twin.files import read_json
 from twin.operating import OperatingPoint
 from twin.verification.convergence import on_ranks
 from twin.verification.hexahedra import Floats
-from twin.verification.openfoam import Reference, children_seconds, sample_points
+from twin.verification.openfoam import Reference, sample_points
+from twin.verification.openfoam_tools import children_seconds
 
 
 @dataclass(frozen=True)

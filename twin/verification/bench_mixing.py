@@ -15,8 +15,8 @@ from twin.mixing.indices import QUOTABLE
 from twin.verification import openfoam_scalar
 from twin.verification.bench_walks import FAILURE, PILOT, FlowRun, WalkJob, WalkRun, read_walk
 from twin.verification.convergence import on_ranks
-from twin.verification.openfoam import environment
 from twin.verification.openfoam_scalar import Point, ScalarPeer, peers
+from twin.verification.openfoam_tools import environment
 
 ERROR = 0.005  # standard error of M at every plane: ±0.01 at 95 %
 LIMIT_S, SPEED_UP = 300.0, 1.8  # what is asked of two ranks

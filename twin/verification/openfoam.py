@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import re
-import resource
-import shutil
-import subprocess
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from scipy.interpolate import CloughTocher2DInterpolator
@@ -25,6 +20,7 @@ from twin.verification.hexahedra import (
     area_vectors,
     mesh_half_junction,
 )
+from twin.verification.openfoam_tools import Tools, children_seconds, environment
 
 MOST_ITERATIONS = 4000
 # Of the initial residuals, as OpenFOAM normalises them. On 48,000 cells at Re 348 and 1662, 1e-7 moves the pressure
@@ -32,7 +28,6 @@ MOST_ITERATIONS = 4000
 TOLERANCE = 1e-5
 SAMPLE_DISTANCE = OUTLET_BORES - 0.1
 _RINGS, _SPOKES, _OUTERMOST = 12, 12, 0.48
-_LOOKS_S = 0.05  # between looks at the memory of a program that runs
 
 _HEADER = """FoamFile
 {{
@@ -90,24 +85,29 @@ relaxationFactors {{ equations {{ U 0.9; }} }}
 
 
 @dataclass(frozen=True)
-class PeerResult:
-    """What simpleFoam answered, in the units of our solver: U, ρU², bores; times in seconds.
+class Solved:
+    """How potentialFoam and simpleFoam went: seconds of the clock, and of a rank's processor."""
 
-    `seconds_mesh` holds mesh, case and decomposition, `seconds_solve` potentialFoam and simpleFoam.
-    `outlet_velocity` (k, 3) is at the points that were asked for.
-    """
-
-    seconds_mesh: float
     seconds_solve: float
-    cells: int
-    pressure_drop: float
-    outlet_velocity: Floats
+    cpu_seconds: float
     converged: bool
     iterations: int
     residuals: dict[str, float]
     version: str
     log: Path
-    cpu_seconds: float = 0.0  # of a rank, in `seconds_solve`
+
+
+@dataclass(frozen=True)
+class PeerResult(Solved):
+    """What simpleFoam answered, in the units of our solver: U, ρU², bores.
+
+    `seconds_mesh` holds mesh, case and decomposition. `outlet_velocity` (k, 3) is at the points that were asked for.
+    """
+
+    seconds_mesh: float
+    cells: int
+    pressure_drop: float
+    outlet_velocity: Floats
 
 
 @dataclass(frozen=True)
@@ -135,25 +135,6 @@ def errors(result: PeerResult | Reference, reference: Reference) -> dict[str, fl
     }
 
 
-def environment() -> dict[str, str]:
-    """The environment that runs OpenFOAM: that of the PATH, else the one that the set-up has put into its cache.
-
-    Raises TwinError where there is neither.
-    """
-    if shutil.which("simpleFoam"):
-        return dict(os.environ)
-    unpacked = Path(os.environ.get("TWIN_OPENFOAM", "/nonexistent"), "usr")
-    if not (unpacked / "bin" / "simpleFoam").exists():
-        raise TwinError("there is no OpenFOAM here", "install it so that simpleFoam is in the PATH")
-    libraries = [unpacked / "lib" / "openmpi-system", unpacked / "lib", *unpacked.glob("lib/*-linux-gnu")]
-    return {
-        **os.environ,
-        "PATH": f"{unpacked / 'bin'}:{os.environ.get('PATH', '')}",
-        "LD_LIBRARY_PATH": ":".join(map(str, [*libraries, os.environ.get("LD_LIBRARY_PATH", "")])).rstrip(":"),
-        "WM_PROJECT_DIR": str(unpacked / "share" / "openfoam"),
-    }
-
-
 def run_openfoam(
     reynolds: float,
     precursor_share: float,
@@ -174,33 +155,36 @@ def run_openfoam(
     write_case(folder, mesh, reynolds, precursor_share, ranks)
     if ranks > 1:
         tools.run("decomposePar")
-    meshed, used = time.perf_counter(), children_seconds()
-    tools.run_parallel("potentialFoam")
-    log = tools.run_parallel("simpleFoam")
-    seconds, used = time.perf_counter() - meshed, children_seconds() - used
-    if ranks > 1:
-        tools.run("reconstructPar")
-    text = log.read_text(encoding="utf-8", errors="replace")
-    version = re.search(r"Version:\s+(\S+)", text)
+    seconds_mesh = time.perf_counter() - began
+    solved = solve(tools)
     return PeerResult(
-        seconds_mesh=meshed - began,
-        seconds_solve=seconds,
+        seconds_mesh=seconds_mesh,
         cells=mesh.cells,
         pressure_drop=pressure_drop(folder, mesh, reynolds, precursor_share),
         outlet_velocity=outlet_velocity(folder, mesh, sample_points() if points is None else points),
-        converged="SIMPLE solution converged" in text,
-        iterations=int(last_time(folder).name),
-        residuals={name: float(value) for name, value in re.findall(r"for (\w+), Initial residual = (\S+),", text)},
-        version=version.group(1) if version else "unknown",
-        log=log,
-        cpu_seconds=used / ranks,
+        **vars(solved),
     )
 
 
-def children_seconds() -> float:
-    """The processor time of the programs that this one has started and that have ended."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+def solve(tools: Tools) -> Solved:
+    """Runs potentialFoam and simpleFoam on a case that is ready."""
+    began, used = time.perf_counter(), children_seconds()
+    tools.run_parallel("potentialFoam")
+    log = tools.run_parallel("simpleFoam")
+    seconds, used = time.perf_counter() - began, children_seconds() - used
+    if tools.ranks > 1:
+        tools.run("reconstructPar")
+    text = log.read_text(encoding="utf-8", errors="replace")
+    version = re.search(r"Version:\s+(\S+)", text)
+    return Solved(
+        seconds_solve=seconds,
+        cpu_seconds=used / tools.ranks,
+        converged="SIMPLE solution converged" in text,
+        iterations=int(last_time(tools.folder).name),
+        residuals={name: float(value) for name, value in re.findall(r"for (\w+), Initial residual = (\S+),", text)},
+        version=version.group(1) if version else "unknown",
+        log=log,
+    )
 
 
 # -- the case ----------------------------------------------------------------------------------------------------------
@@ -209,6 +193,18 @@ def children_seconds() -> float:
 def write_case(folder: Path, mesh: HexMesh, reynolds: float, precursor_share: float, ranks: int) -> None:
     """Writes a simpleFoam case in our units: density 1, mean velocity of the outlet 1, bore 1, viscosity 1/Re."""
     _write_mesh(folder / "constant" / "polyMesh", mesh)
+    write_control(folder, reynolds, ranks)
+    write_fields(
+        folder,
+        {
+            name: inlet_velocity(mesh, name, share)
+            for name, share in (("antisolvent", 1 - precursor_share), ("precursor", precursor_share))
+        },
+    )
+
+
+def write_control(folder: Path, reynolds: float, ranks: int) -> None:
+    """Writes how the flow is to be solved, all but its mesh and its first fields."""
     system, constant = folder / "system", folder / "constant"
     write_file(system / "controlDict", _CONTROL.format(iterations=MOST_ITERATIONS))
     write_file(system / "fvSchemes", _SCHEMES)
@@ -218,32 +214,39 @@ def write_case(folder: Path, mesh: HexMesh, reynolds: float, precursor_share: fl
     write_file(system / "decomposeParDict", cut)
     write_file(constant / "transportProperties", f"transportModel Newtonian;\nnu {1 / reynolds:.15g};\n")
     write_file(constant / "turbulenceProperties", "simulationType laminar;\n")
-    write_file(folder / "0" / "p", _pressure_field(), kind="volScalarField")
-    write_file(folder / "0" / "U", _velocity_field(mesh, precursor_share), kind="volVectorField")
+
+
+def write_fields(folder: Path, inflow: Mapping[str, Floats]) -> None:
+    """Writes the first fields; `inflow` holds the velocity (k, 3) at the faces of each inlet."""
+    write_file(folder / "0" / "p", _pressure_field(inflow), kind="volScalarField")
+    write_file(folder / "0" / "U", _velocity_field(inflow), kind="volVectorField")
 
 
 def inlet_velocity(mesh: HexMesh, name: str, share: float) -> Floats:
     """Developed flow (k, 3) at the face centres of an inlet, in U, scaled to exactly this share of the flow."""
     faces = mesh.patch_faces(name)
-    area = area_vectors(mesh.points, faces)
+    return developed(mesh.points[faces].mean(axis=1), area_vectors(mesh.points, faces), share)
+
+
+def developed(centre: Floats, area: Floats, share: float) -> Floats:
+    """The same at faces (k, 3) with these area vectors, of half a round bore whose axis goes through the origin."""
     outward = area.sum(axis=0) / np.linalg.norm(area.sum(axis=0))
-    centre = mesh.points[faces].mean(axis=1)
     away2 = (centre**2).sum(axis=1) - (centre @ outward) ** 2
     velocity = -np.maximum(0.0, 1 - away2 / RADIUS**2)[:, None] * outward
     inflow = -float((velocity * area).sum())
     return share * (np.pi * RADIUS**2 / 2) / inflow * velocity
 
 
-def _pressure_field() -> str:
-    patches = dict.fromkeys(("antisolvent", "precursor", "wall"), "type zeroGradient;")
+def _pressure_field(inlets: Iterable[str]) -> str:
+    patches = dict.fromkeys((*inlets, "wall"), "type zeroGradient;")
     patches |= {"outlet": "type fixedValue; value uniform 0;", "symmetry": "type symmetryPlane;"}
     return f"dimensions [0 2 -2 0 0 0 0];\ninternalField uniform 0;\n{boundary_field(patches)}"
 
 
-def _velocity_field(mesh: HexMesh, precursor_share: float) -> str:
+def _velocity_field(inflow: Mapping[str, Floats]) -> str:
     patches = {
-        name: f"type fixedValue; value nonuniform List<vector> ( {_vectors(inlet_velocity(mesh, name, share))} );"
-        for name, share in (("antisolvent", 1 - precursor_share), ("precursor", precursor_share))
+        name: f"type fixedValue; value nonuniform List<vector> ( {_vectors(velocity)} );"
+        for name, velocity in inflow.items()
     }
     patches |= {
         "outlet": "type inletOutlet; inletValue uniform (0 0 0); value uniform (0 0 1);",
@@ -287,73 +290,7 @@ def _vectors(values: Floats) -> str:
     return " ".join(f"({x:.12g} {y:.12g} {z:.12g})" for x, y, z in values.tolist())
 
 
-# -- running and reading -----------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Tools:
-    """Runs OpenFOAM's programs in a case, each with a log of its own there, until a point of `time.perf_counter`.
-
-    `peaks` gets the most memory in GiB that each held, by the name of its log; of several ranks, mpirun's own.
-    """
-
-    folder: Path
-    ranks: int
-    environment: dict[str, str]
-    deadline: float
-    peaks: dict[str, float] = field(default_factory=dict)
-
-    def run(self, *command: str, name: str = "") -> Path:
-        """Runs a program of OpenFOAM; returns its log. Raises TwinError if it fails or takes too long."""
-        name = name or command[0]
-        log = self.folder / f"log.{name}"
-        try:
-            with log.open("wb") as out:
-                status, self.peaks[name] = self._wait(command, out)
-        except subprocess.TimeoutExpired:
-            raise TwinError(f"OpenFOAM's {name} took too long", "compare on a coarser mesh") from None
-        except FileNotFoundError:
-            raise TwinError(f"{command[0]} is not there, which OpenFOAM needs", "twin doctor says more") from None
-        if status:
-            tail = log.read_text(encoding="utf-8", errors="replace").strip()[-400:]
-            raise TwinError(f"OpenFOAM's {name} failed", tail)
-        return log
-
-    def _wait(self, command: tuple[str, ...], out: BinaryIO) -> tuple[int, float]:
-        """The exit status and the peak of the memory in GiB."""
-        with subprocess.Popen(
-            command, cwd=self.folder, env=self.environment, stdin=subprocess.DEVNULL, stdout=out, stderr=out
-        ) as process:
-            try:
-                return self._watch(process)
-            finally:
-                process.terminate()  # not kill: mpirun then still ends its ranks
-
-    def _watch(self, process: subprocess.Popen[bytes]) -> tuple[int, float]:
-        patience, peak = time.perf_counter() + max(1.0, self.deadline - time.perf_counter()), 0.0
-        while True:
-            # The kernel keeps the peak, but forgets it with the process; and what Python sums up has no peaks of one.
-            peak = max(peak, _peak_gib(process.pid))
-            try:
-                return process.wait(_LOOKS_S), peak
-            except subprocess.TimeoutExpired:
-                if time.perf_counter() > patience:
-                    raise
-
-    def run_parallel(self, name: str) -> Path:
-        """Runs a solver on all ranks."""
-        if self.ranks == 1:
-            return self.run(name)
-        return self.run("mpirun", "-n", str(self.ranks), name, "-parallel", name=name)
-
-
-def _peak_gib(process: int) -> float:
-    """The most memory that a running process has held, in GiB; 0 where the kernel does not tell."""
-    try:
-        found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{process}/status").read_text(encoding="ascii"))
-    except OSError:
-        return 0.0
-    return int(found.group(1)) / 2**20 if found else 0.0
+# -- reading -----------------------------------------------------------------------------------------------
 
 
 def pressure_drop(folder: Path, mesh: HexMesh, reynolds: float, precursor_share: float) -> float:

@@ -20,16 +20,8 @@ from twin.errors import TwinError
 from twin.mixing import PlaneMixing
 from twin.verification.finite_volumes import ENTERS, Limiter, mixing_of_cells
 from twin.verification.hexahedra import HexMesh, mesh_half_junction
-from twin.verification.openfoam import (
-    Tools,
-    boundary_field,
-    children_seconds,
-    environment,
-    last_time,
-    read_field,
-    write_case,
-    write_file,
-)
+from twin.verification.openfoam import boundary_field, last_time, read_field, write_case, write_file
+from twin.verification.openfoam_tools import Tools, children_seconds, environment
 
 PLANES = tuple(float(bores) for bores in range(1, 11))
 PATIENCE_S = 3600.0
