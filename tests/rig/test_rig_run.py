@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rig_lines import chained
 
 from twin.case import Case
 from twin.errors import BadInput, TwinError
@@ -36,12 +37,16 @@ from twin.rig import (
     run,
     verify,
 )
+from twin.rig.bench import simulated_pumps
+from twin.rig.clock import VirtualClock
 from twin.rig.operation.interrupts import Interrupts
 from twin.rig.operation.session import GUARD_S, Session
-from twin.rig.planning.limits import ROLES, Place
+from twin.rig.planning.limits import ROLES, Place, equipment
 from twin.rig.port import Port
+from twin.rig.pumps.drivers import baud_of
 from twin.rig.record.journal import Journal
 from twin.rig.record.recorder import Recorder
+from twin.rig.record.replay import replay
 from twin.rig.simulated.faults import Fault
 from twin.rig.simulated.memory import MemoryLine
 
@@ -289,6 +294,25 @@ def test_each_pump_is_looked_at_five_times_a_second(
         asked = [e["t_s"] for e in entries if e["event"] == "wire" and f"{address}DIS" in e["sent"]]
         times = [begin, *(at for at in asked if begin < at < end), end]
         assert max(later - earlier for earlier, later in pairwise(times)) < 0.4  # on a ramp new rates come first
+
+
+@pytest.mark.parametrize("think_s", [0.004, 0.016, 0.04])
+@pytest.mark.parametrize("harvard", [False, True])
+def test_pumps_that_think_before_they_answer_are_looked_at_in_a_ramp_as_well(
+    case: Case, setpoint: Setpoint, clock: VirtualClock, harvard: bool, think_s: float
+) -> None:
+    """New rates ten times a second then take all the time that there is, and some are left out."""
+    case = chained(case) if harvard else case
+    baud = baud_of("harvard" if harvard else "newera")
+    line = MemoryLine(simulated_pumps(equipment(case)), clock, baud, think_s)
+    result = run(case, setpoint, hold_s=3.0, clock=clock, simulator=line)
+    assert result.ok, result.lines()
+    ramp = [entry["t_s"] for entry in read(result.journal) if entry["event"] == "ramp"]
+    for role in ("antisolvent", "precursor"):
+        looks = [one["t_s"] for one in read(result.journal) if one["event"] == "look" and role in one["counted_ml"]]
+        within = [ramp[0], *(t_s for t_s in looks if ramp[0] < t_s < ramp[-1])]
+        assert max(later - earlier for earlier, later in pairwise(within)) < 1.2
+    assert replay(result.journal).ok
 
 
 def test_an_alarm_as_late_as_the_stop_is_told(

@@ -67,8 +67,8 @@ class Drive:
         self.lost = False
         #: How long the pump runs on unheard, s; None where it has no timer.
         self.guard_s: float | None = None
-        #: Wall time of the last look, s.
-        self.seen_s = -math.inf
+        #: Wall time at which it was last heard, and of the last look, s.
+        self.seen_s = self.looked_s = -math.inf
         self.counted = Dispensed(0.0, 0.0, 0.0, Status.STOPPED)
         self.balance: Balance | None = None
         self._clock, self._recorder, self._gate = clock, recorder, gate
@@ -113,13 +113,13 @@ class Drive:
         self.guard_s = guard
         limited = guard is None and self._limit(needed_ml)
         self._preset(first_ml_h)
-        self.seen_s = self._clock.wall()
+        self.seen_s = self.looked_s = self._clock.wall()
         self._recorder.event("armed", role=self.name, version=version, guard_s=guard, limited=limited)
 
     def ready(self) -> None:
         """Arming the others, and the disk, may have taken long: one that tells of no power cut is asked for it."""
         if self._limit_ml is None:
-            self.seen_s = self._clock.wall()
+            self.seen_s = self.looked_s = self._clock.wall()
         else:
             self.look()
 
@@ -155,6 +155,7 @@ class Drive:
         self.told_ml_h, heard_s = rate_ml_h, self._clock.now()
         self._book()
         self._evidence.alive(heard_s)  # it took what it would have answered by the alarm of a power cut
+        self.seen_s = self._clock.wall()
 
     def rest(self) -> None:
         """Stops it, verified; a counter that has come far is carried over and set back."""
@@ -305,7 +306,7 @@ class Drive:
         )
 
     def _count(self, seen: Dispensed, span: Span) -> None:
-        self.seen_s = self._clock.wall()
+        self.seen_s = self.looked_s = self._clock.wall()
         self.counted = Dispensed(
             self._carried[0] + seen.infused_ml, self._carried[1] + seen.withdrawn_ml, seen.resolution_ml, seen.status
         )

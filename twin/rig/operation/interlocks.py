@@ -26,7 +26,7 @@ class PumpView:
     """What is known of one pump.
 
     `told_ml_h` is signed; `balance` compares what it counted at the last look with what it was told up to then;
-    `left_ml` is what its syringe holds now; `seen_s` is the wall time of the last look.
+    `left_ml` is what its syringe holds now; `seen_s` is the wall time at which it was last heard.
     """
 
     told_ml_h: float

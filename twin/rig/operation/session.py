@@ -187,11 +187,12 @@ class Session:
             self.on_rates(sum(max(rate, 0.0) for rate in step.rates_ml_h.values()))
         self._kind, self._rates = step.kind, step.rates_ml_h
         self.recorder.event(step.kind, sync=False, rates_ml_h=step.rates_ml_h, late_s=round(late_s, 4))
+        self._look_overdue()
         while (left := (self._zero + step.end_s - self.clock.now()) / self.clock.speed) > _INSTANT_S:
             self._check()
-            due = min(self.drives.values(), key=lambda drive: drive.seen_s)
+            due = min(self.drives.values(), key=lambda drive: drive.looked_s)
             period = min(max(POLL_S, 2 * len(self.drives) * self._look_s), SLOWEST_POLL_S)
-            wait = due.seen_s + period - self.clock.wall()
+            wait = due.looked_s + period - self.clock.wall()
             if wait > _INSTANT_S:
                 self._wait(min(left, wait))
             elif left > LOOK_S:
@@ -199,6 +200,15 @@ class Session:
             else:
                 self._wait(left)
         self._check()
+
+    def _look_overdue(self) -> None:
+        """Where new rates take all the time, as with pumps that think before they answer, the looks go before them.
+
+        The rates that follow are late then, and those that are too late are left out.
+        """
+        due = min(self.drives.values(), key=lambda drive: drive.looked_s)
+        if self.clock.wall() - due.looked_s > SLOWEST_POLL_S:
+            self._look(due)
 
     def _wait(self, seconds: float) -> None:
         """Waits for this wall time; where a pump says something meanwhile, each is asked at once."""

@@ -24,8 +24,11 @@ class MemoryLine:
         baud: bits a second; each byte takes ten.
     """
 
-    def __init__(self, pumps: Mapping[int, SimulatedPump], clock: VirtualClock, baud: int = 19200) -> None:
+    def __init__(
+        self, pumps: Mapping[int, SimulatedPump], clock: VirtualClock, baud: int = 19200, think_s: float = 0.0
+    ) -> None:
         self.clock = clock
+        self._think_s = think_s
         self._bus = Bus(pumps)
         self._bus.power_on(clock.now())
         self._byte_s = BITS / baud
@@ -77,14 +80,14 @@ class MemoryLine:
     def _send(self, data: bytes) -> None:
         self._listen()
         self.clock.pass_by(len(data) * self._byte_s)
-        self._arrive(self._bus.hear(data, self.clock.now()))
+        self._arrive(self._bus.hear(data, self.clock.now()), self._think_s)
 
     def _listen(self) -> None:
         """Lets the pumps say what they say unasked."""
         self._arrive(self._bus.spontaneous(self.clock.now()))
 
-    def _arrive(self, data: bytes) -> None:
-        at = max(self.clock.now(), self._arriving[-1][0] if self._arriving else 0.0)
+    def _arrive(self, data: bytes, after_s: float = 0.0) -> None:
+        at = max(self.clock.now() + after_s, self._arriving[-1][0] if self._arriving else 0.0)
         for index, byte in enumerate(data, start=1):
             self._arriving.append((at + index * self._byte_s, byte))
 
