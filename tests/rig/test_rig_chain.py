@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -31,6 +32,7 @@ from twin.rig import (
 from twin.rig.bench import simulated_pumps
 from twin.rig.clock import VirtualClock
 from twin.rig.operation.drive import Drive
+from twin.rig.operation.session import AHEAD, LATE_S
 from twin.rig.operation.stopping import stop_all
 from twin.rig.planning.limits import RAMP_STEP_S, Equipment, command_step_s, equipment
 from twin.rig.planning.recipe import Leg, Program
@@ -40,9 +42,13 @@ from twin.rig.pumps.drivers import baud_of
 from twin.rig.pumps.harvard import HarvardPump
 from twin.rig.record.recorder import Recorder
 from twin.rig.record.replay import replay
+from twin.rig.simulated import harvard_commands
 from twin.rig.simulated.faults import Fault
+from twin.rig.simulated.harvard import SimulatedHarvard
+from twin.rig.simulated.harvard_units import Refused
 from twin.rig.simulated.line import SimulatedLine
 from twin.rig.simulated.memory import MemoryLine
+from twin.rig.wire import harvard as wire
 
 BAUD = baud_of("harvard")
 #: Two on a cable, either of them first, and three.
@@ -230,7 +236,8 @@ def test_a_start_that_was_not_heard_has_moved_nothing_unless_the_power_was_cut(
     case, program = chained(case), KINDS["short"].program
     line = on(case, clock)
     (name,) = [name for name, pump in equipment(case).items() if pump.address == address]
-    needed_ml = plan(case, setpoint, program=program).needed_ml(name)
+    planned = plan(case, setpoint, program=program)
+    limit_ml = (1 + AHEAD) * planned.needed_ml(name) + planned.largest_ml_h(name) * LATE_S / 3600
     start = HarvardPump.start
 
     def unheard(pump: HarvardPump) -> None:
@@ -252,7 +259,7 @@ def test_a_start_that_was_not_heard_has_moved_nothing_unless_the_power_was_cut(
     assert truly_ml == 50.0
     assert abs(left.left_ml - truly_ml) <= left.uncertain_ml + 1e-9
     assert left.by == ("reckoned" if cut else "counter")
-    assert left.uncertain_ml == pytest.approx(needed_ml / 2 if cut else 0.0, rel=1e-3, abs=1e-9)
+    assert left.uncertain_ml == pytest.approx(limit_ml / 2 if cut else 0.0, rel=1e-3, abs=1e-9)
 
 
 def test_a_pump_that_missed_its_start_has_counted_nothing(
@@ -323,6 +330,87 @@ def test_a_power_cut_while_others_are_armed_is_found_before_anything_moves(
     assert {pump.volume_ml for pump in line.pumps.values()} == {50.0}
     assert not [command for command in line.heard if b"run" in command]
     assert Latch(tmp_path).reason() is None
+
+
+def test_a_pump_that_stores_its_limit_proves_nothing_by_it(
+    case: Case, setpoint: Setpoint, clock: VirtualClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A firmware without `nvram none`: its target outlasts the power, and its counter does not."""
+    case = chained(case)
+    line = on(case, clock)
+    known = harvard_commands.execute
+
+    def older(pump: SimulatedHarvard, command: str) -> list[str]:
+        if command.split()[:1] == ["nvram"]:
+            raise Refused(wire.COMMAND_ERROR, "Unknown command", "nvram")
+        answer = known(pump, command)
+        pump.stored = replace(pump.settings)
+        return answer
+
+    monkeypatch.setattr(harvard_commands, "execute", older)
+    start = HarvardPump.start
+
+    def started(pump: HarvardPump) -> None:
+        """It runs, and its cable is cut before it has said so; then its power, too."""
+        if "antisolvent" in pump.name:
+            task = clock.every(0.3, lambda: (line.inject(Fault.RESET, 0), task.cancel()), "power")
+            line.inject(Fault.MUTE, 0)
+        start(pump)
+
+    monkeypatch.setattr(HarvardPump, "start", started)
+    with pytest.raises(RigError):
+        run(case, setpoint, hold_s=5.0, folder=tmp_path, clock=clock, simulator=line)
+    clock.sleep(5.0)
+    line.heal(0)
+    Latch(tmp_path).acknowledge("the operator")
+    with pytest.raises(BadInput, match="syringe"):
+        run(case, setpoint, hold_s=3600.0, folder=tmp_path, clock=clock, simulator=line)
+    left, truly_ml = Volumes.open(tmp_path).left("antisolvent"), line.pumps[0].volume_ml
+    assert left is not None
+    assert truly_ml < 49.99
+    assert left.by == "reckoned"
+    assert abs(left.left_ml - truly_ml) <= left.uncertain_ml
+
+
+def test_a_limit_that_is_gone_tells_of_a_power_cut_whatever_the_counter_shows(
+    case: Case, setpoint: Setpoint, clock: VirtualClock, tmp_path: Path
+) -> None:
+    """The cable is out for good; the pump runs on, loses its power, and somebody primes it at its keys."""
+    case = chained(case)
+    line = on(case, clock)
+    task = clock.every(6.0, lambda: (line.unplug(), task.cancel()), "cable")
+    with pytest.raises(NotStopped):
+        run(case, setpoint, hold_s=20.0, folder=tmp_path, clock=clock, simulator=line)
+    line.inject(Fault.RESET, 0)
+    pump = line.pumps[0]
+    for command in ("irate 600 m/h", "irun"):
+        pump.execute(command, 0, clock.now())  # type: ignore[attr-defined]
+    clock.sleep(30.0)
+    pump.execute("stp", 0, clock.now())  # type: ignore[attr-defined]
+    line.plug_in()
+    primed_ml = 5.0
+    Latch(tmp_path).acknowledge("the operator")
+    with pytest.raises(BadInput, match="syringe"):
+        run(case, setpoint, hold_s=3600.0, folder=tmp_path, clock=clock, simulator=line)
+    left = Volumes.open(tmp_path).left("antisolvent")
+    assert left is not None
+    assert left.by == "reckoned", "its counter shows more than it did, and yet it was lost"
+    assert abs(left.left_ml - (pump.volume_ml + primed_ml)) <= left.uncertain_ml + 1e-6  # of the keys nobody knows
+
+
+@pytest.mark.parametrize("share", [0.996, 1.004])
+def test_a_counter_that_is_a_little_off_ends_no_long_run(
+    case: Case, setpoint: Setpoint, clock: VirtualClock, tmp_path: Path, share: float
+) -> None:
+    """Within the tolerance of the ledger, and so within the limit at which it stops by itself."""
+    case = chained(case)
+    line = on(case, clock)
+    for pump in line.pumps.values():
+        pump.slow(share, 0.0)  # type: ignore[attr-defined]
+    result = run(case, setpoint, hold_s=25.0, folder=tmp_path, clock=clock, simulator=line)
+    assert result.ok, result.lines()
+    for pump in line.pumps.values():
+        assert pump.settings.target is None, "nothing is left that another program does not expect"  # type: ignore[attr-defined]
 
 
 def schedules(case: Case, setpoint: Setpoint, where: Path, count: int, search: bool = True) -> set[str]:

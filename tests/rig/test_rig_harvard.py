@@ -67,6 +67,7 @@ class Scripted:
 
     def __init__(self, **answers: bytes) -> None:
         self.answers = answers
+        self.forgetful: set[str] = set()
 
     def exchange(
         self,

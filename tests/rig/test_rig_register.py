@@ -14,8 +14,9 @@ import pytest
 from twin.errors import BadInput
 from twin.rig.errors import RigError
 from twin.rig.operation.latch import Latch
-from twin.rig.operation.register import acknowledge, held, note, ports_of
+from twin.rig.operation.register import acknowledge, held, note, ports_of, refusal
 from twin.rig.operation.runlock import NAME, RunLock
+from twin.rig.operation.volumes import Volumes
 from twin.rig.planning.limits import Place
 from twin.rig.record.journal import read, verify
 
@@ -125,6 +126,25 @@ def test_a_run_that_died_is_known(port: str, one: Path, two: Path) -> None:
     with held(two, [place(port)]):
         pass
     assert (one / NAME).read_bytes() == b""
+
+
+def test_counters_that_another_rig_still_needs_are_not_set_back(port: str, one: Path, two: Path, state: Path) -> None:
+    """Its run died, and somebody has acknowledged that, but nobody has asked its pumps yet."""
+    with held(one, [place(port)]):
+        volumes = Volumes.open(one)
+        volumes.refill("antisolvent", "steel-50ml", 50.0)
+        volumes.begin("run", {"antisolvent": 5000.0})
+    for _ in range(2):
+        refused = pytest.raises(RigError, match=r"has yet to ask its pumps \(antisolvent\)")
+        with refused as error, held(two, [place(port)]):
+            pass
+        assert str(one) in error.value.message
+        assert refusal(two, [place(port)]) is not None
+        with held(one, [place(port)]):  # its own runs are let in, and leave the entry
+            pass
+    Volumes.open(one).refill("antisolvent", "steel-50ml", 50.0)
+    with held(two, [place(port)]):
+        pass
 
 
 def test_a_folder_that_is_gone_is_acknowledged_by_name(port: str, one: Path, two: Path) -> None:

@@ -29,6 +29,7 @@ from twin.rig.operation.register import held
 from twin.rig.operation.runlock import RunLock, rig_folder
 from twin.rig.operation.session import OnProgress, Session, all_agree
 from twin.rig.operation.stopping import caught, words
+from twin.rig.operation.volume_files import Count
 from twin.rig.operation.volumes import Volumes
 from twin.rig.operation.watchdog import Watchdog
 from twin.rig.planning.limits import ROLES, Equipment, equipment
@@ -337,7 +338,7 @@ def _reconcile(volumes: Volumes, drivers: Mapping[str, Pump], recorder: Recorder
         except PumpAlarm as alarm:  # after a power cut the counter is gone, after a silence it is not
             if alarm.code not in HARMLESS:  # said once only; a stall proves that its counter is whole
                 if (whole := _counter(pump)) is not None and not whole.status.moving:
-                    volumes.reconcile(name, whole, powered=True)
+                    volumes.reconcile(name, whole if _has_limit(pump, volumes.count(name)) else None, powered=True)
                 raise
             pump.acknowledge()
             recorder.event("acknowledged", role=name, alarm=alarm.code)
@@ -345,11 +346,19 @@ def _reconcile(volumes: Volumes, drivers: Mapping[str, Pump], recorder: Recorder
         if counted is not None and counted.status.moving:
             pump.stop()
             counted = pump.dispensed()
-        limit_ml = volumes.limit_ml(name)
-        powered = (tells and pump.cut_is_told) or (limit_ml is not None and pump.limit_stands(limit_ml))
+        last, powered = volumes.count(name), tells and pump.cut_is_told
+        if not _has_limit(pump, last):
+            counted = None
+        elif last is not None and last.limit_ml is not None:
+            powered = last.forgets_limit
         left = volumes.reconcile(name, counted, powered=powered)
         if left is not None:
             recorder.event("reconciled", role=name, left_ml=left.left_ml, uncertain_ml=left.uncertain_ml)
+
+
+def _has_limit(pump: Pump, last: Count | None) -> bool:
+    """Whether a pump still has the limit that a dead run gave it, if it gave one: else its power was cut since."""
+    return last is None or last.limit_ml is None or pump.limit_stands(last.limit_ml)
 
 
 def _counter(pump: Pump) -> Dispensed | None:

@@ -70,6 +70,7 @@ class Port:
         again: Callable[[], Device] | None = None,
     ) -> None:
         self.url = url
+        self.forgetful: set[str] = set()
         self.note = note
         self.deadline_s = deadline_s
         self._device = device

@@ -90,7 +90,7 @@ class Drive:
         """What it should have infused by now, mL."""
         return self._account.infused_ml(self._clock.now())
 
-    def arm(self, diameter_mm: float, fine: bool, first_ml_h: float, guard_s: float, needed_ml: float) -> None:
+    def arm(self, diameter_mm: float, fine: bool, first_ml_h: float, guard_s: float, limit_ml: float) -> None:
         """Makes sure of the pump and its syringe, and sets its first rate; nothing moves.
 
         Args:
@@ -98,7 +98,7 @@ class Drive:
             fine: whether to count in µL.
             first_ml_h: the rate at which it will start, signed.
             guard_s: how long the pump may hear nothing, s.
-            needed_ml: what it will infuse, or move in its first stroke; a pump without a timer stops there by itself.
+            limit_ml: past what it will infuse, or move in its first stroke: a pump without a timer stops there.
         """
         version = self._identify()
         status = self.pump.status()
@@ -111,7 +111,7 @@ class Drive:
         self.pump.prepare(diameter_mm, fine)
         guard = self.pump.guard(guard_s)
         self.guard_s = guard
-        limited = guard is None and self._limit(needed_ml)
+        limited = guard is None and self._limit(limit_ml)
         self._preset(first_ml_h)
         self.seen_s = self.looked_s = self._clock.wall()
         self._recorder.event("armed", role=self.name, version=version, guard_s=guard, limited=limited)
@@ -232,6 +232,12 @@ class Drive:
             balances.append(self._account.refill(self.counted, before))
         return balances
 
+    def unlimit(self) -> None:
+        """Takes the volume at which it stops by itself back: other programs do not expect it."""
+        if self._limit_ml is not None:
+            self.pump.limit(None)
+            self._limit_ml = None
+
     def view(self) -> PumpView:
         """What the interlocks judge."""
         return PumpView(self.told_ml_h, self._allowed, self.balance, self.left_ml, self._reserve, self.seen_s)
@@ -265,20 +271,22 @@ class Drive:
                 break
         if seen is None:
             return None if self.pump.alarm == POWER else self.pump.dispensed()
-        now, slack = self._clock.now(), seen.resolution_ml + 1e-9
-        if self._limit_ml is None:
-            moved = self._account.infused_ml(now), self._account.withdrawn_ml(now)
-        else:  # one that tells of no power cut may have moved as soon as it was told to, answered or not
-            bounds = self.bounds(now)
-            moved = bounds.infused_ml[1], bounds.withdrawn_ml[1]
-        should = max(ml - carried for ml, carried in zip(moved, self._carried, strict=True)) > slack
-        zero = should and seen.infused_ml == seen.withdrawn_ml == 0.0
-        return None if self._is_back(seen) or (zero and not self._had_power()) else seen
+        if self._is_back(seen) or (self._limit_ml is not None and not self.pump.limit_stands(self._limit_ml)):
+            return None
+        zero = seen.infused_ml == seen.withdrawn_ml == 0.0 and self.pump.alarm is None  # it may have stalled at once
+        return None if zero and self._should_have_moved(seen.resolution_ml + 1e-9) else seen
 
-    def _had_power(self) -> bool:
-        """Whether a counter at zero is whole: of one that stalled at once, or that still has its limit."""
-        limit_ml = self._limit_ml
-        return self.pump.alarm is not None or (limit_ml is not None and self.pump.limit_stands(limit_ml))
+    def _should_have_moved(self, slack_ml: float) -> bool:
+        """Whether a counter at zero is none: it was heard to run, or may have run, and lost it with its power.
+
+        What may have been follows only where no power cut is told, and none is excluded by a limit that stands.
+        """
+        now = self._clock.now()
+        moved = [(self._account.infused_ml(now), self._account.withdrawn_ml(now))]
+        if self._limit_ml is not None and not self.pump.forgets_limit:
+            bounds = self.bounds(now)
+            moved.append((bounds.infused_ml[1], bounds.withdrawn_ml[1]))
+        return any(ml - carried > slack_ml for one in moved for ml, carried in zip(one, self._carried, strict=True))
 
     def _is_back(self, seen: Dispensed) -> bool:
         """Whether its counter says less than it once did."""
@@ -316,4 +324,12 @@ class Drive:
     def _report(self, rate_ml_h: float, force: bool = False) -> None:
         if self._taken is not None:
             counted = self.counted.infused_ml, self.counted.withdrawn_ml
-            self._taken(self.name, *counted, rate_ml_h, carried_ml=self._carried, limit_ml=self._limit_ml, force=force)
+            self._taken(
+                self.name,
+                *counted,
+                rate_ml_h,
+                carried_ml=self._carried,
+                limit_ml=self._limit_ml,
+                forgets_limit=self.pump.forgets_limit,
+                force=force,
+            )

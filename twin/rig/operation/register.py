@@ -21,6 +21,7 @@ from twin.rig.errors import RigError
 from twin.rig.operation.latch import Latch
 from twin.rig.operation.runlock import died, holder
 from twin.rig.operation.stopping import caught
+from twin.rig.operation.volume_files import unsettled
 from twin.rig.planning.limits import SIMULATED, Place
 from twin.rig.record.journal import END, Journal, sync_folder
 
@@ -111,7 +112,7 @@ def refusal(where: Path, pumps: Iterable[Place]) -> RigError | None:
 
 
 def _check(port: str, where: Path) -> None:
-    """Raises where another rig has left the port latched or unverified."""
+    """Raises where another rig has left the port latched or unverified, or still needs the counters of its pumps."""
     for entry in _folders(port):
         folder = Path(entry)
         if entry == str(where):
@@ -128,11 +129,16 @@ def _check(port: str, where: Path) -> None:
                 f"{port} was left by another rig, in {folder}: {reason}",
                 "find the cause, then acknowledge it there: `twin rig acknowledge` of its case, --by NAME",
             )
+        if names := unsettled(folder):
+            raise RigError(
+                f"another rig, in {folder}, has yet to ask its pumps ({', '.join(names)}) on {port} what they counted",
+                "a run here would set them back: run its case, or say what its syringes hold, `twin rig refill`",
+            )
 
 
 def _settle(ports: Iterable[str], where: Path) -> None:
     """Takes the entries of a rig out that has left nothing behind."""
-    if Latch(where).reason() is None:
+    if Latch(where).reason() is None and not unsettled(where):
         for port in ports:
             _change(port, drop=[str(where)])
 

@@ -103,6 +103,7 @@ def _may_move(note: dict[str, Any]) -> bool:
 def _write(handle: int, text: bytes) -> None:
     os.pwrite(handle, text, 0)
     os.ftruncate(handle, len(text))
+    os.fsync(handle)  # a power cut must not take the only sign of a run that died
 
 
 def holder(where: Path) -> dict[str, Any] | None:

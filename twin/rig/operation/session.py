@@ -39,6 +39,9 @@ _INSTANT_S = 1e-6
 _ON_THE_WAY = ("ramp", "handover")
 #: Wall time after which a pump stops by itself when it hears nothing, s.
 GUARD_S = 4.0
+#: How far a counter may run ahead of what it was told, and how late a stop may come, s of wall time, before a limit of
+#: volume strikes.
+AHEAD, LATE_S = 0.01, 1.0
 
 
 @dataclass(frozen=True)
@@ -164,8 +167,8 @@ class Session:
         for name, drive in self.drives.items():
             pump = self.plan.pumps[name]
             first = self.plan.first_rate_ml_h(name)
-            needed = self._stroke_ml(name, first, 0.0) if self._turns(name) else self.plan.needed_ml(name)
-            drive.arm(pump.syringe.diameter_mm, self.plan.fine(name), first, guard_s, needed)
+            limit = self._stroke_ml(name, first, 0.0) if self._turns(name) else self._limit_ml(name)
+            drive.arm(pump.syringe.diameter_mm, self.plan.fine(name), first, guard_s, limit)
         if self.volumes is not None:
             largest = {name: self.plan.largest_ml_h(name) for name in self.drives}
             guards = [drive.guard_s for drive in self.drives.values()]
@@ -232,6 +235,15 @@ class Session:
     def _turns(self, name: str) -> bool:
         """Whether this pump takes turns with another one."""
         return PARTNER in self.pumps and name != "precursor"
+
+    def _limit_ml(self, name: str) -> float:
+        """At what volume a pump without a timer is to stop by itself, mL: past what the run needs, within its syringe.
+
+        So a counter that runs ahead, or a stop that comes late, ends no run before its time.
+        """
+        needed_ml, late_ml = self.plan.needed_ml(name), self.plan.largest_ml_h(name) * LATE_S * self.clock.speed / 3600
+        most_ml = self.drives[name].left_ml - 0.5 * self.plan.reserve_ml(name)
+        return max(needed_ml, min((1 + AHEAD) * needed_ml + late_ml, most_ml))
 
     def _stroke_ml(self, name: str, rate_ml_h: float, at_s: float) -> float:
         """At what volume a pump that takes turns is to stop by itself, mL: past its stroke, but within its syringe.
@@ -311,6 +323,8 @@ class Session:
             drive = self.drives[name]
             if not drive.settled and (problem := caught(partial(self._settle, name))) is not None:
                 self.recorder.event("volume", role=name, problem=words(problem))
+            if drive.settled:  # else what stands tells the next start whether its power was cut
+                caught(drive.unlimit)
         if self.volumes is not None:
             settled = {name: drive for name, drive in self.drives.items() if drive.settled}
             counted = {name: drive.counted for name, drive in settled.items()}

@@ -2,8 +2,9 @@
 
 `volumes.json` holds what was known when nothing moved; it is synced to disk. During a run `volumes-run.json` holds what
 the pumps have counted since, once a second: replaced whole, so that a killed process leaves the old one or the new one,
-but not synced, since the loop must not wait for the disk. A power cut may therefore leave it old, empty or missing; the
-first file still says that an account is open, and where the counts are gone nothing in the syringe can be relied on.
+but not synced, since the loop must not wait for the disk. A power cut may therefore leave it old, empty or missing: the
+first file still says that an account is open, and since which start of the computer. Where the counts are gone nothing
+in the syringe can be relied on; after another start they may be as old as the system keeps what is not synced.
 """
 
 from __future__ import annotations
@@ -45,6 +46,8 @@ class OpenAccount(_Strict):
     run: str
     largest_ml_h: dict[str, _Amount]
     guard_s: _Amount | None
+    #: Names the time since the computer was switched on; "" where it does not tell.
+    boot: str = ""
 
 
 class Book(_Strict):
@@ -64,8 +67,9 @@ class Count(_Strict):
     utc: str
     #: How much of the two the pump does not count any more: its counters were set back on the way.
     carried_ml: tuple[float, float] = (0.0, 0.0)
-    #: Where the pump stops by itself, by its own counter. It forgets that with its power, as it does its counter.
+    #: Where the pump stops by itself, by its own counter, and whether it is known to forget that with its power.
     limit_ml: _Amount | None = None
+    forgets_limit: bool = False
     #: Least and most that left the syringe since `begin`, where a run could say so at its end.
     taken_ml: tuple[float, float] | None = None
     #: Whether the run had an answer to all that it told the pump, so that a power cut is still to be told.
@@ -104,6 +108,23 @@ def read_book(path: Path) -> Book:
         aside = _aside(path)
         what = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
         raise BadInput(f"{path} is damaged ({what}); it is kept as {aside.name}", REFILL) from error
+
+
+def boot() -> str:
+    """What names the time since this computer was switched on; "" where the system does not tell."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+
+
+def unsettled(where: Path) -> list[str]:
+    """The pumps of a folder whose account a dead run has left open; none where its book can't be read."""
+    try:
+        book = Book.model_validate_json((where / NAME).read_bytes())
+    except (OSError, ValueError):
+        return []
+    return list(book.open.largest_ml_h) if book.open is not None else []
 
 
 def read_counts(path: Path, account: OpenAccount | None) -> dict[str, Count]:

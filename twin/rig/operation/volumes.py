@@ -19,6 +19,7 @@ from twin.rig.operation.volume_files import (
     Count,
     Entry,
     OpenAccount,
+    boot,
     read_book,
     read_counts,
     write_book,
@@ -27,8 +28,11 @@ from twin.rig.operation.volume_files import (
 from twin.rig.pumps.protocol import Dispensed
 from twin.rig.record.journal import stamp
 
-#: What a pump has counted is on disk after this wall time, s, where it is told at every look.
+#: What a pump has counted is on file after this wall time, s, where it is told at every look.
 PERSIST_S = 1.0
+#: And on disk, which only a power cut of the computer makes a difference to, after this one, s: Linux writes back what
+#: has lain for 30 s, which it looks for every 5 s.
+UNSYNCED_S = 40.0
 
 
 @dataclass(frozen=True)
@@ -185,7 +189,7 @@ class Volumes:
             largest = {name: abs(rate) for name, rate in rates_ml_h.items()}
             now = _now()
             run_id = f"{run_id} {now}"  # a setpoint may be run twice, and a power cut may bring old counts back
-            account = OpenAccount(run=run_id, largest_ml_h=largest, guard_s=guard_s)
+            account = OpenAccount(run=run_id, largest_ml_h=largest, guard_s=guard_s, boot=boot())
             counts = {name: Count(utc=now) for name in largest}
             # The counts first: an account without counts means that a power cut has taken them.
             write_counts(self._running, run_id, counts)
@@ -202,12 +206,13 @@ class Volumes:
         *,
         carried_ml: tuple[float, float] = (0.0, 0.0),
         limit_ml: float | None = None,
+        forgets_limit: bool = False,
         force: bool = False,
     ) -> None:
         """What a pump has counted since `begin`, mL, and the rate at which it goes on, mL/h, negative while it fills.
 
         `carried_ml` is what its counters do not show any more, since they were set back; at `limit_ml` of them it stops
-        by itself.
+        by itself, which it may be known to forget with its power.
 
         To be called at each look, and before a pump starts. It writes where it starts, stops or turns round, with
         `force`, and as often as `persist_s` asks for; it never waits for the disk. (Of a rate only the direction counts
@@ -222,6 +227,7 @@ class Volumes:
                 utc=_now(),
                 carried_ml=carried_ml,
                 limit_ml=limit_ml,
+                forgets_limit=forgets_limit,
             )
             now = self._clock.wall()
             following = now + (now - self._told[name])  # the next look comes after as long a time as this one
@@ -276,10 +282,9 @@ class Volumes:
             write_counts(self._running, account.run, self._counts)
             return True
 
-    def limit_ml(self, name: str) -> float | None:
-        """Where a dead run left a pump to stop by itself, by its own counter, mL; None where it has no such limit."""
-        count = self._counts.get(name)
-        return count.limit_ml if count is not None else None
+    def count(self, name: str) -> Count | None:
+        """What is on file of a pump whose account is open; None where a power cut has taken it."""
+        return self._counts.get(name)
 
     def reconcile(
         self, name: str, counted: Dispensed | None, guard_s: float | None = None, powered: bool = False
@@ -287,16 +292,18 @@ class Volumes:
         """Settles the account that a dead run has left open; does nothing where there is none.
 
         With the pump's own counter the volume is exact. Without it (its power was cut, which an alarm of the reset
-        tells), or where the counter says less than it once did, it lies between the bounds that the run gave at its
-        end; where it died, between what was last written and what the pump can have moved since: rate times
-        (`persist_s` and the guard), or up to its limit.
+        tells, or a limit that is gone), where the counter says less than it once did, or where nothing is on file that
+        it could be held against (it may have been cleared, or set back on the way), it lies between the bounds that the
+        run gave at its end; where it died, between what was last written and what the pump can have moved since: rate
+        times (`persist_s`, or `UNSYNCED_S` where the computer was switched off, and the guard), or up to its limit.
 
         Args:
             name: the pump.
             counted: what it counts now; None where its power was cut.
             guard_s: process time for which it ran on unheard, s; what `begin` was told, where it is left out.
             powered: its power was not cut, so that a counter at zero has counted nothing: another alarm than that of a
-                power cut was pending, or that would have been told, which `asking` knew, or it has its limit still.
+                power cut was pending, or that would have been told, which `asking` knew, or it has its limit still,
+                which it would have forgotten.
         """
         with self._lock:
             if name not in self.unsettled or self._book.open is None:
@@ -304,14 +311,13 @@ class Volumes:
             last = self._counts.get(name)
             slack = counted.resolution_ml if counted else 0.0
             first, second = last.carried_ml if last else (0.0, 0.0)
-            kept = counted is not None and (
-                last is None
-                or (
-                    first + counted.infused_ml >= last.infused_ml - slack
-                    and second + counted.withdrawn_ml >= last.withdrawn_ml - slack
-                    # At zero although the pump was told to move: it lost its power, unless that is known better.
-                    and (powered or not (counted.infused_ml == counted.withdrawn_ml == 0.0 and last.rate_ml_h))
-                )
+            kept = (
+                counted is not None
+                and last is not None
+                and first + counted.infused_ml >= last.infused_ml - slack
+                and second + counted.withdrawn_ml >= last.withdrawn_ml - slack
+                # At zero although the pump was told to move: it lost its power, unless that is known better.
+                and (powered or not (counted.infused_ml == counted.withdrawn_ml == 0.0 and last.rate_ml_h))
             )
             if counted is not None and kept:
                 whole = replace(
@@ -339,7 +345,9 @@ class Volumes:
             low, high = entry.left_ml - most, entry.left_ml - least
             return _left(entry, low, high, entry.uncertain_ml, count.utc, "reckoned", False)
         written = entry.left_ml - count.infused_ml + count.withdrawn_ml
-        unseen_s = math.inf if guard_s is None else self._persist_s * self._clock.speed + guard_s
+        still_on = account is not None and account.boot == boot() != ""
+        age_s = self._persist_s if still_on else UNSYNCED_S
+        unseen_s = math.inf if guard_s is None else age_s * self._clock.speed + guard_s
         largest = max(largest, abs(count.rate_ml_h))
         moved = largest * unseen_s / 3600 if largest else 0.0
         if count.limit_ml is not None:

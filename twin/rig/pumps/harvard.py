@@ -82,6 +82,7 @@ class HarvardPump:
         self._told_s: float | None = None  # when the first stop went out that is not yet verified
         self._direction = Direction.INFUSE
         self._counting = set(Direction)  # whose counters may be above zero
+        self._version = ""
 
     @property
     def cut_is_told(self) -> bool:
@@ -111,6 +112,7 @@ class HarvardPump:
                 f"{self.name} answers that it is a {match[1]}, not a {wanted}",
                 "compare model, address and port in case.toml with the rig: are the two pumps swapped?",
             )
+        self._version = answer
         return answer
 
     def acknowledge(self) -> str | None:
@@ -127,7 +129,8 @@ class HarvardPump:
         """
         text = format_number(diameter_mm)
         # Each write to the pump's memory wears it out; and it takes settings on the screen of Quick Start only.
-        self._prefer("nvram none", "nvram off")
+        if self._prefer("nvram none", "nvram off") == "nvram none":
+            self._line.forgetful.add(self._version)
         self._prefer("load qs iw", "load qs i")
         self._set("cttime", "ttime", lambda answer: same(answer, wire.NO_TARGET_TIME), "no target time")
         self.limit(None)
@@ -157,8 +160,13 @@ class HarvardPump:
         return True
 
     def limit_stands(self, volume_ml: float) -> bool:
-        """Whether it still has this limit. After `nvram none` no memory keeps it but the one that counts."""
+        """Whether it still has this limit, or one that prints the same."""
         return close(parse_volume_ml(self._query("tvolume")), float(format_number(volume_ml)))
+
+    @property
+    def forgets_limit(self) -> bool:
+        """Whether it took `nvram none`; or, not heard, whether the first of its chain did with the same firmware."""
+        return self._version in self._line.forgetful
 
     def set_rate_ml_h(self, rate_ml_h: float, direction: Direction = Direction.INFUSE) -> None:
         """Sets rate and direction, and reads the rate back. While it runs only the rate may change."""
@@ -314,25 +322,32 @@ class HarvardPump:
                 )
             self._clock.pause(_AGAIN_S)
 
-    def _prefer(self, *commands: str) -> None:
-        """Sends commands until one is not refused. None can be read back, and not every firmware knows them."""
+    def _prefer(self, *commands: str) -> str | None:
+        """Sends commands until one is not refused, and returns it; None where that is not known.
+
+        None can be read back, and not every firmware knows them.
+        """
         self._check_latch()
         if self._address:  # whose refusals are not heard: it is told all, so that the best that it knows comes last
             commands = commands[::-1]
         for command in commands:
             with suppress(Refused):
-                self._tell(command)
-                if not self._address:
-                    break
+                if self._tell(command):
+                    return command
+        return None
 
-    def _tell(self, command: str) -> None:
-        """Sends a command whose effect is read back: a missing or an odd answer to it is no failure by itself."""
+    def _tell(self, command: str) -> bool:
+        """Sends a command whose effect is read back: a missing or an odd answer to it is no failure by itself.
+
+        Returns whether it was heard to take it.
+        """
         self._converse()
         reply = self._command(command)
         if reply is not None and reply.address == self._address:
             self._see_stall(reply.stalled)
         if reply is not None and reply.error:
             raise Refused(self.name, command, reply.error)
+        return reply is not None and reply.address == self._address
 
     def _command(self, command: str, insist: bool = False, deadline_s: float | None = None) -> Reply | None:
         """Sends what sets something, and returns what it answers; None where that can't be known."""

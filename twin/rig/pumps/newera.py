@@ -121,6 +121,11 @@ class NewEraPump(Talk):
         """False: it has none."""
         return False
 
+    @property
+    def forgets_limit(self) -> bool:
+        """False: it has none."""
+        return False
+
     def set_rate_ml_h(self, rate_ml_h: float, direction: Direction = Direction.INFUSE) -> None:
         """Sets the rate in mL/h, at rest or while it runs, and at rest the direction; reads both back."""
         text = format_number(rate_ml_h)

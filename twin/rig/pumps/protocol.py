@@ -70,6 +70,8 @@ class Line(Protocol):
     """A port on which a message is answered; `twin.rig.port.Port` is one."""
 
     url: str
+    #: What those of its pumps call themselves that have taken the order to store no setting: their power takes it.
+    forgetful: set[str]
 
     def exchange(
         self,
@@ -141,7 +143,12 @@ class Pump(Protocol):
         ...
 
     def limit_stands(self, volume_ml: float) -> bool:
-        """Whether it still has this limit, which a power cut takes: then its counters are whole, too."""
+        """Whether it still has this limit; where it has not, its power was cut, and its counters are lost."""
+        ...
+
+    @property
+    def forgets_limit(self) -> bool:
+        """Whether it is known that a power cut takes its limit, so that one that stands proves that there was none."""
         ...
 
     def set_rate_ml_h(self, rate_ml_h: float, direction: Direction = Direction.INFUSE) -> None:
