@@ -5,7 +5,7 @@ import xml.etree.ElementTree as ElementTree
 import meshio
 import numpy as np
 import pytest
-from flow_cases import CHANNEL, UNSTEADY, solved, table_of
+from flow_cases import CHANNEL, UNSTEADY, rectangles, solved, table_of
 
 from twin.campaign.flow_march import statistics
 from twin.case import Results, load_any
@@ -53,6 +53,36 @@ def test_an_unsteady_run_goes_on_where_it_was_interrupted(tmp_path, case_of, mon
     assert "going on from t = 0.1 s" in again["history"]
     resumed = rows_of(load_any(tmp_path))
     assert resumed[0] == header and resumed[1] == pytest.approx(straight, rel=1e-4, abs=1e-7)
+
+
+def test_a_start_through_a_narrow_orifice_does_not_blow_up(tmp_path, case_of):
+    """1:40, where the fluid is as much faster than at the inlet."""
+    boxes = [(0, 0, 1, 2), (1, 0.975, 0.2, 0.05), (1.2, 0, 1, 2)]
+    rectangles(tmp_path / "orifice.msh", boxes, lambda x, y: {0: "in", 2.2: "out"}.get(x, "wall"), 0.2)
+    text = UNSTEADY.split("[output]")[0].replace("channel.msh", "orifice.msh").replace('"bottom", "top"', '"wall"')
+    time = '[time]\nend = "0.2 s"\nstep = "0.02 s"\n'
+    (record,) = solved(case_of(text + time, ('"10 mm/s"', '"0.1 mm/s"')))
+    assert record["status"] == "unsteady" and record["boundaries"]["out"]["flow"] == pytest.approx(2e-7)
+
+
+def test_a_slow_inlet_beside_a_pressure_that_drives_does_not_blow_up(tmp_path, case_of):
+    def name_of(x, y):
+        return {(-2, 0): "high", (2, 0): "out", (0, 1.5): "in"}.get((x, y), "wall")
+
+    rectangles(tmp_path / "tee.msh", [(-2, -0.5, 4, 1), (-0.5, -0.5, 1, 2)], name_of, 0.34)
+    text = UNSTEADY.split("[output]")[0].replace("channel.msh", "tee.msh").replace('"bottom", "top"', '"wall"')
+    text = text.replace('"5 Pa"', '"0 Pa"\n[boundaries.outlets.high]\npressure = "1 mPa"').replace("[flow]", "")
+    scales = '[flow]\nreference_length = "1 mm"\nreference_velocity = "0.1 mm/s"\n'
+    time = '[time]\nend = "0.2 s"\nstep = "0.02 s"\n'
+    (record,) = solved(case_of(text + scales + time, ('"10 mm/s"', '"1e-4 mm/s"')))
+    assert record["status"] == "unsteady" and record["boundaries"]["high"]["flow"] < -100 * 1e-10
+
+
+def test_a_flow_that_blows_up_tells_it_in_seconds(case_of, monkeypatch):
+    monkeypatch.setattr("twin.flow.transient.BLOWN_UP", 1e-3)
+    (record,) = solved(case_of(UNSTEADY))
+    assert "blew up at time 0.02 (t 0.02: largest speed 0.01" in record["reason"]
+    assert record["reason"].endswith("; in s, m/s and 1/s)")
 
 
 def frames_of(case):

@@ -14,6 +14,7 @@ from twin.errors import BadInput, NotConverged
 from twin.fem.domain import Domain, read_domain
 from twin.flow import Boundaries, TransientSolver, transient
 from twin.flow.inlets import history
+from twin.flow.projection import Projection
 from twin.meshing.build import mesh_connector
 from twin.verification.flow import small_connector, streams
 
@@ -224,6 +225,33 @@ def test_a_flow_that_blows_up_says_so_with_its_history(small, monkeypatch):
     monkeypatch.setattr(transient, "BLOWN_UP", 1e-3)
     with pytest.raises(NotConverged, match=r"blew up at time 0\.1 \(t 0\.1: largest speed"):
         TransientSolver(domain).advance(100.0, streams(domain, 0.06), 0.2, step=0.1)
+
+
+def test_flow_that_pressure_drives_from_rest_does_not_blow_up():
+    """Nothing moves at the boundaries; the flow comes to Poiseuille's Re Δp/(2 length) y (1 − y)."""
+    driven = Boundaries({}, {"inlet": 1.0, "outlet": 0.0}, {"floor": (), "lid": ()})
+    state = TransientSolver(channel(), driven).advance(0.1, {}, 1.0, step=0.01)
+    assert state.velocity.x.array.max() == pytest.approx(0.1 / 16, rel=1e-2)
+
+
+@pytest.mark.parametrize("boundaries", ["an inlet", "a pressure"])
+def test_a_divergence_is_caught_within_a_few_steps(monkeypatch, boundaries):
+    """A scheme whose interior doubles in every step, as nothing at the boundaries explains."""
+    walls = {"floor": (), "lid": ()}
+    driven = {
+        "an inlet": Boundaries({"inlet": "developed"}, {"outlet": 0.0}, walls),
+        "a pressure": Boundaries({}, {"inlet": 1.0, "outlet": 0.0}, walls),
+    }[boundaries]
+    project, steps = Projection.project, []
+
+    def doubled(self, *arguments):
+        velocity, gained = project(self, *arguments)
+        return 2 * velocity, gained
+
+    monkeypatch.setattr(Projection, "project", doubled)
+    with pytest.raises(NotConverged, match="blew up at time"):
+        TransientSolver(channel(), driven).advance(100.0, {"inlet": 1.0}, 10.0, step=1e-3, each=steps.append)
+    assert 2 < len(steps) < 20
 
 
 def test_nan_is_an_error_in_words():

@@ -16,7 +16,7 @@ from twin.campaign.flow_record import Points, Sample, write_csv
 from twin.case import Results
 from twin.files import digest
 from twin.flow.boundaries import Boundaries
-from twin.flow.transient import TransientSolver, TransientState
+from twin.flow.transient import TransientSolver, TransientState, Units
 
 #: What may change without a new start.
 _FREE = ("end", "save", "average_from")
@@ -44,7 +44,8 @@ class March:
         self._time, self._scales = problem.case.time, scales
         self._comm, self._watch = problem.domain.comm, watch
         self._flows = problem.flows_at(scales, scale)
-        self._solver = TransientSolver(problem.domain, boundaries, watch=lambda line: None)
+        units = Units(scales.time_s, scales.velocity_m_s, "s, m/s and 1/s")
+        self._solver = TransientSolver(problem.domain, boundaries, watch=lambda line: None, units=units)
         self.velocity, self.pressure = self._solver.velocity, self._solver.pressure
         self.sample = Sample(problem, points, scales, self.velocity, self.pressure, self._solver.change)
         self._mesh = results.mesh / "junction.msh"

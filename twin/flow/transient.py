@@ -46,13 +46,22 @@ LONGEST = 0.1  # the longest step under CFL control, in bore/U
 OFF = 1.2  # the step stays while it is within this factor of the wanted one, so that matrices can stay
 GROWTH = 1.5  # of the step from one to the next under CFL control
 LEAP = 2.4  # a step longer than this times the last is one of implicit Euler: there BDF2 loses its stability
-BLOWN_UP = 30.0  # times the largest speed that any boundary or start had
+BLOWN_UP = 30.0  # times the largest speed that boundaries, start and pressures can account for
 COLLECT = 50  # steps from one collection of garbage to the next
 
 Watch = Callable[[str], None]
 Flows = Mapping[str, float] | Callable[[float], Mapping[str, float]]
 
 _REMEDY = "use a smaller CFL number or a finer level, and look at the flows of the inlets"
+
+
+@dataclass(frozen=True)
+class Units:
+    """In what messages tell times and speeds: how much of it bore/U and U are, and its names."""
+
+    time: float = 1.0
+    speed: float = 1.0
+    names: str = "bore/U, U and U/bore"
 
 
 @dataclass
@@ -80,7 +89,7 @@ class TransientSolver:
 
     `prescribed` gives boundaries a velocity in space and time, `force` gives the fluid one of a unit mass. Without an
     outlet, walls and `prescribed` must close the domain, and the pressure keeps the mean over it that it starts with:
-    zero from rest.
+    zero from rest. Messages tell times and speeds in `units`.
     """
 
     def __init__(
@@ -91,11 +100,13 @@ class TransientSolver:
         prescribed: Mapping[str, Moving] | None = None,
         force: Moving | None = None,
         grad_div: float = GRAD_DIV,
+        units: Units | None = None,
     ) -> None:
         self.domain = domain
         self.boundaries = boundaries or Boundaries.of_junction(domain)
         self._force = force
         self._watch = watch
+        self._units = units or Units()
         self.boundaries.check(domain)
         self._unknowns = Unknowns(domain)
         self.velocities, self.pressures = self._unknowns.velocities, self._unknowns.pressures
@@ -105,7 +116,10 @@ class TransientSolver:
         self._projection = Projection(*shared, self._predictor, grad_div)
         self._crossing, self._cell_measure = self._crossing_form()
         self._history: deque[tuple[float, float, float]] = deque(maxlen=6)
-        self._fastest = 0.0
+        self._fastest = self._expected = 0.0
+        with self._in_words(0.0):
+            self._reach = {name: self._reached_by(name) for name in self.boundaries.inlets}
+        self._drive = self._driven()
         self.start(None, None)
 
     @property
@@ -140,6 +154,7 @@ class TransientSolver:
 
     def _begin(self, fresh: bool, passes: int, fastest: float) -> None:
         self._fresh, self._passes, self._fastest = fresh, passes, fastest
+        self._expected = max(fastest, self._largest(self.velocity))
         self._history.clear()
 
     def _stored(self) -> dict[str, fem.Function]:
@@ -281,10 +296,27 @@ class TransientSolver:
         self._unknowns.old.x.array[:] = now
 
     def _values_at(self, time: float, at: Callable[[float], Mapping[str, float]]) -> np.ndarray:
-        """The velocity at the boundaries at a time, and a look at how fast it is."""
-        values = self._held.values(time, at(time))
+        """The velocity at the boundaries at a time, and a look at how fast it is, and may make the fluid inside."""
+        flows = at(time)
+        values = self._held.values(time, flows)
         self._fastest = max(self._fastest, self._comm_max(float(np.abs(values).max(initial=0.0))))
+        inside = self._drive + sum(abs(flows[name]) * reach for name, reach in self._reach.items())
+        self._expected = max(self._expected, self._fastest, inside)
         return values
+
+    def _reached_by(self, name: str) -> float:
+        """The largest speed of the potential flow that a unit flow of one inlet drives, in U.
+
+        So the narrowest section that the fluid passes counts, which may be far from any boundary.
+        """
+        entering = self._held.entering({name: 1.0})
+        fastest = self._comm_max(float(np.abs(entering).max(initial=0.0)))
+        return self._comm_max(float(np.abs(self._projection.impulse(entering, fastest)).max(initial=0.0)))
+
+    def _driven(self) -> float:
+        """The speed that the outlets' pressures may give to fluid at rest by Bernoulli's equation, in U."""
+        pressures = self.boundaries.outlets.values()
+        return math.sqrt(2 * (max(pressures) - min(pressures))) if pressures else 0.0
 
     # -- measures ----------------------------------------------------------------------------------------------------
 
@@ -303,8 +335,8 @@ class TransientSolver:
             f"t {state.time:.4g}: step {state.step:.3g}, CFL {state.cfl:.2f}, largest speed {largest:.3g}, "
             f"rate of change {state.rate:.2e}"
         )
-        if not np.isfinite(largest) or (self._force is None and largest > BLOWN_UP * max(self._fastest, 1e-12)):
-            raise NotConverged(f"the unsteady flow blew up at time {state.time:.4g} ({self._told()})", _REMEDY)
+        if not np.isfinite(largest) or (self._force is None and largest > BLOWN_UP * max(self._expected, 1e-12)):
+            raise NotConverged(f"the unsteady flow blew up {self._told(state.time)}", _REMEDY)
 
     @contextmanager
     def _in_words(self, time: float) -> Iterator[None]:
@@ -312,14 +344,16 @@ class TransientSolver:
         try:
             yield
         except NotConverged as failure:
-            raise NotConverged(f"{failure.message}, at time {time:.4g} ({self._told()})", _REMEDY) from None
+            raise NotConverged(f"{failure.message}, {self._told(time)}", _REMEDY) from None
 
-    def _told(self) -> str:
-        if not self._history:
-            return "in the first step"
-        return "; ".join(
-            f"t {time:.4g}: largest speed {speed:.3g}, rate {rate:.2g}" for time, speed, rate in self._history
+    def _told(self, time: float) -> str:
+        """When, and the last steps before, in the units of messages."""
+        unit = self._units
+        steps = "; ".join(
+            f"t {at * unit.time:.4g}: largest speed {speed * unit.speed:.3g}, rate {rate / unit.time:.2g}"
+            for at, speed, rate in self._history
         )
+        return f"at time {time * unit.time:.4g} ({steps or 'in the first step'}; in {unit.names})"
 
     def _largest(self, field: fem.Function) -> float:
         return self._comm_max(float(np.abs(field.x.array).max(initial=0.0)))

@@ -88,16 +88,21 @@ class Held:
 
         Walls win at rims, mirrors over inlets.
         """
-        values = np.zeros((len(self._points), self._dim))
         if missing := [name for name in self._boundaries.inlets if name not in flows]:
             raise BadInput(f'the inlet "{missing[0]}" has no flow', "give every inlet a rate; 0 closes it")
-        for name, profile in self._profiles.items():
-            values += flows[name] * profile.x.array.reshape(-1, self._dim)
-        for name, axis in self._axes.items():
-            values[self._dofs[name], axis] = 0.0
+        values = self.entering({name: flows[name] for name in self._profiles}).reshape(-1, self._dim)
         for name, moving in self._prescribed.items():
             dofs = self._dofs[name]
             values[dofs] = np.asarray(moving(time)(self._points[dofs].T)).T
         for name, velocity in self._boundaries.walls.items():
             values[self._dofs[name]] = velocity or 0.0
+        return values.ravel()
+
+    def entering(self, flows: Mapping[str, float]) -> np.ndarray:
+        """The velocity (nodes · dim) at inlets with these flows, in U·bore², zero elsewhere, with ghosts."""
+        values = np.zeros((len(self._points), self._dim))
+        for name, flow in flows.items():
+            values += flow * self._profiles[name].x.array.reshape(-1, self._dim)
+        for name, axis in self._axes.items():
+            values[self._dofs[name], axis] = 0.0
         return values.ravel()
