@@ -104,6 +104,16 @@ def numbers(record):
 
 
 @pytest.mark.field
+def test_the_band_of_an_unsteady_run_says_that_the_step_is_not_in_it(folder, capsys):
+    where = folder(("ranks = 2", "ranks = 1"), ("[sweep]\nscale = [0.5, 1]", '[time]\nend = "0.04 s"\nstep = "0.02 s"'))
+    make_meshes(where)
+    code, out, errors = run(capsys, "solve", where)
+    assert code == 0, errors
+    assert "of the mesh alone, at these time steps: run once with half the step" in " ".join(out.split())
+    assert json.loads((where / "results" / "refinement.json").read_text())["covers"] == "mesh alone"
+
+
+@pytest.mark.field
 def test_a_flow_case_from_mesh_to_record(folder, capsys):
     where = folder()
     make_meshes(where)
@@ -125,7 +135,7 @@ def test_a_flow_case_from_mesh_to_record(folder, capsys):
     bands = data["refinement"]["quantities"]
     assert bands["pressure drop in"]["note"] == "two meshes" and bands["pressure drop in"]["relative"] < 0.2
     assert bands["mean shear wall"]["values"][1] == data["shear"]["wall"]["mean_pa"] > 0
-    assert bands["flow down"]["values"][1] == pytest.approx(flows["down"])
+    assert bands["flow down"]["values"][1] == pytest.approx(flows["down"]) and data["refinement"]["covers"] == "all"
     point = where / "results" / "fine" / "points" / "flow"
     assert (point / "fields.vtu").exists() and (point / "record.json").exists()
     assert len((point / "line-middle.csv").read_text().splitlines()) == 7

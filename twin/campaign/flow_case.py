@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 NO_ESTIMATE = "no error estimate: one mesh"
+MESH_ALONE = "mesh alone"  # what a band covers of an unsteady run: the error of its time step is the same on all meshes
 ONE_GEOMETRY = 0.02  # by which areas of one geometry may differ from mesh to mesh, for its curved walls
 
 
@@ -109,7 +110,13 @@ def estimate_error(case: FlowCase, results: list[tuple[str, Results]], scale: fl
             rows.append((level, read_json(one.point(case.point_name(scale)) / "record.json")))
     rows.sort(key=lambda row: -row[1]["mesh"]["size_m"])
     sizes = [record["mesh"]["size_m"] for _, record in rows]
-    answer: dict[str, Any] = {"levels": [level for level, _ in rows], "size_m": sizes, "quantities": {}, "note": ""}
+    answer: dict[str, Any] = {
+        "levels": [level for level, _ in rows],
+        "size_m": sizes,
+        "covers": MESH_ALONE if case.time else "all",
+        "quantities": {},
+        "note": "",
+    }
     tables = [quantities(record) for _, record in rows]
     if len(rows) < 2:
         answer["note"] = NO_ESTIMATE

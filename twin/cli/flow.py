@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from twin.campaign import estimate_error, flow_mesh, flow_state, run_flow, show_event
-from twin.campaign.flow_case import turns, unit_m
+from twin.campaign.flow_case import MESH_ALONE, turns, unit_m
 from twin.case import FlowCase, Results
 from twin.cli.common import ranks_of
 from twin.cli.console import Reporter
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from twin.meshing import MeshFolder
 
 Record = dict[str, Any]
+
+STEP_NOT_COVERED = (
+    "the bands are of the mesh alone, at these time steps: run once with half the step; what that changes by comes on top"
+)
 
 
 def mesh(case: FlowCase, arguments: argparse.Namespace, reporter: Reporter) -> Any:
@@ -309,6 +313,8 @@ def _show_refinement(refinement: Record, reporter: Reporter) -> None:
     ]
     columns = ["quantity", *refinement["levels"], "order", "extrapolated", "± error", "GCI", "note"]
     reporter.table("discretization error (Celik et al. 2008)", columns, rows)
+    if refinement["covers"] == MESH_ALONE:
+        reporter.say(STEP_NOT_COVERED)
 
 
 def _band(bands: Record, name: str) -> str:
