@@ -3,7 +3,7 @@
 import gmsh
 import numpy as np
 import pytest
-from flow_cases import CHANNEL, UNSTEADY, problem_of, rectangles, solved, table_of
+from flow_cases import CHANNEL, UNSTEADY, problem_of, rectangles, solved, table_of, worker_of
 from mpi4py import MPI
 
 from twin.campaign.flow_case import estimate_error, flow_mesh, run_flow
@@ -248,3 +248,58 @@ def test_a_flow_that_fails_is_recorded_with_its_history(case_of, monkeypatch):
     assert record["status"] == "failed" and record["reason"] == "no steady flow was found"
     assert record["remedy"] == "use a finer level" and record["history"] == ["Re 20: Newton 0, residual 3.1e+02"]
     assert "forces" not in record
+
+
+def two_outlets(tmp_path, case_of, speed):
+    """A channel of 1 mm that parts into one of 1 mm straight on and one of 0.25 mm; most leaves straight on."""
+
+    def name_of(x, y):
+        return {(0, 0.5): "in", (4, 0.5): "wide", (2, -2): "narrow"}.get((x, y), "wall")
+
+    if not (tmp_path / "parts.msh").exists():
+        rectangles(tmp_path / "parts.msh", [(0, 0, 4, 1), (1.875, -2, 0.25, 2.5)], name_of, 0.25)
+    return case_of(
+        CHANNEL.split("[boundaries]")[0].replace("channel.msh", "parts.msh")
+        + f"""
+[boundaries]
+walls = ["wall"]
+[boundaries.inlets.in]
+mean_velocity = "{speed} mm/s"
+[boundaries.outlets]
+wide = {{}}
+narrow = {{}}
+[flow]
+reference_length = "1 mm"
+reference_velocity = "{speed} mm/s"
+"""
+    )
+
+
+def test_each_outlet_has_the_reynolds_number_of_its_own_flow(tmp_path, case_of):
+    (record,) = solved(two_outlets(tmp_path, case_of, 1))
+    flows = {name: record["boundaries"][name]["flow"] for name in ("wide", "narrow")}
+    assert flows["narrow"] < 0.1 * flows["wide"]
+    wanted = {name: 2 * flow / 1e-6 for name, flow in flows.items()}  # 2 Q/ν in a plane channel of any height
+    assert record["outlet_reynolds"] == pytest.approx(wanted, rel=1e-6)
+
+
+def test_what_the_solved_flow_shows_to_be_turbulent_is_no_result(tmp_path, case_of, monkeypatch):
+    """Re 20 on the mean velocity over both outlets would be 16 in the wide one; its own flow has nearly 20."""
+    case = two_outlets(tmp_path, case_of, 10)
+    monkeypatch.setattr("twin.campaign.run.MOST_REYNOLDS", 18.0)
+    (record,) = solved(case)
+    assert record["status"] == "failed" and 'the outlet "wide" of channel has Re' in record["reason"]
+    assert "--allow-high-reynolds" in record["remedy"] and "forces" not in record
+    assert not (Results.of(case, "parts").point("flow") / "fields.vtu").exists()
+    (record,) = solved(case, allow_high_reynolds=True)
+    assert record["status"] == "steady" and 18 < record["outlet_reynolds"]["wide"] < 20
+    time = '[time]\nend = "0.02 s"\nstep = "0.01 s"\n'
+    (record,) = solved(case_of((tmp_path / "case.toml").read_text() + time))
+    assert record["status"] == "failed" and 'the outlet "wide" of channel has Re' in record["reason"]
+
+
+def test_the_stability_of_a_flow_that_may_be_turbulent_is_refused(tmp_path, case_of, monkeypatch):
+    worker = worker_of(two_outlets(tmp_path, case_of, 10))
+    monkeypatch.setattr("twin.campaign.run.MOST_REYNOLDS", 18.0)
+    with pytest.raises(BadInput, match='the outlet "wide" of channel has Re'):
+        worker.steady_at(None)

@@ -75,21 +75,30 @@ def problem_of(case):
     return FlowProblem(case, read_domain(mesh.msh, MPI.COMM_SELF), unit_m(case, level))
 
 
-def solved(case, scales=(1.0,), level=None):
-    """The records of a case on one of its meshes, the first by default, on one rank."""
+def job_of(case, scales=(1.0,), level=None, allow_high_reynolds=False):
+    """The job of a worker on one of a case's meshes, the first by default."""
     level = level or case.level_names[0]
     results = Results.of(case, level)
     mesh = flow_mesh(case, level, results.mesh)
-    job = {
+    return {
         "case": str(case.folder),
         "level": level,
         "results": str(results.folder),
         "mesh_hash": mesh.hash,
         "unit_m": unit_m(case, level),
         "scales": list(scales),
-        "allow_high_reynolds": False,
+        "allow_high_reynolds": allow_high_reynolds,
     }
-    flow_worker.run(job, MPI.COMM_SELF)
+
+
+def worker_of(case):
+    return flow_worker.FlowWorker(case, job_of(case), MPI.COMM_SELF)
+
+
+def solved(case, scales=(1.0,), level=None, allow_high_reynolds=False):
+    """The records of a case on one of its meshes, the first by default, on one rank."""
+    flow_worker.run(job_of(case, scales, level, allow_high_reynolds), MPI.COMM_SELF)
+    results = Results.of(case, level or case.level_names[0])
     return [json.loads((results.point(case.point_name(scale)) / "record.json").read_text()) for scale in scales]
 
 

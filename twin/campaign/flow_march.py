@@ -51,6 +51,7 @@ class March:
         self._mesh = results.mesh / "junction.msh"
         self._folder = folder = results.point(problem.case.point_name(scale))
         self._fields_every = problem.case.output.fields_every
+        self._outlets = list(problem.case.boundaries.outlets)
         data = problem.case.resolved()
         data["time"] = {key: value for key, value in data["time"].items() if key not in _FREE}
         self._restart = folder / f"restart-{digest({'scale': scale, **data})}.npz"
@@ -129,10 +130,21 @@ class March:
             write_csv(self._series, self._header, self._rows)
         self._solver.save(self._restart, self._mesh)
 
+    def largest_flows(self) -> dict[str, float]:
+        """The largest flow either way through each outlet since `average_from`, in m³/s, in 2-D m²/s."""
+        unit = "m^3/s" if self._scales.dim == 3 else "m^2/s"
+        column = {name: self._header.index(f"flow {name} {unit}") for name in self._outlets}
+        table = self._averaged()
+        return {name: float(np.max(abs(table[:, index]))) for name, index in column.items()}
+
+    def _averaged(self) -> np.ndarray:
+        """The rows of the series since `average_from`."""
+        table: np.ndarray = np.array(self._rows)
+        return table[table[:, 0] >= self._time.average_from * (1 - 1e-9)]
+
     def _summary(self) -> dict[str, Any]:
         """The statistics of all columns since `average_from`."""
-        table = np.array(self._rows)
-        table = table[table[:, 0] >= self._time.average_from * (1 - 1e-9)]
+        table = self._averaged()
         moments = table[:, 0]
         return {
             "end_s": float(moments[-1]),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -158,19 +158,28 @@ class FlowProblem:
 
         return at
 
-    def outlet_reynolds(self, scales: Scales, scale: float) -> dict[str, float]:
-        """Re of each outlet on its hydraulic diameter and the mean velocity of all outlets; none without a rate."""
-        speed = scale * self._outlet_velocity()
-        if speed == 0:
-            return {}
-        widths = self.outlet_diameters_m.items()
-        return {name: speed * width / scales.viscosity_m2_s for name, width in widths if width is not None}
+    def outlet_reynolds(self, scales: Scales, flows: Mapping[str, float]) -> dict[str, float]:
+        """Re of each outlet on its hydraulic diameter and its flow either way in m³/s, in 2-D m²/s."""
+        widths = {name: width for name, width in self.outlet_diameters_m.items() if width is not None}
+        speeds = {name: abs(flows[name]) / self.areas[name] for name in widths}
+        return {name: speeds[name] * width / scales.viscosity_m2_s for name, width in widths.items()}
 
-    def check_laminar(self, scales: Scales, scale: float, allowed: bool) -> None:
-        """Raises `BadInput` where the flow may be turbulent."""
+    def outlet_flows(self, scales: Scales, velocity: fem.Function) -> dict[str, float]:
+        """What a velocity in U lets out through each outlet in m³/s, in 2-D m²/s."""
+        return {name: self._through(velocity, name) * scales.flow for name in self.case.boundaries.outlets}
+
+    def check_laminar(
+        self, scales: Scales, scale: float, allowed: bool, flows: Mapping[str, float] | None = None
+    ) -> None:
+        """Raises `BadInput` where the flow may be turbulent: with the outlets' solved `flows` in m³/s, in 2-D m²/s, or
+        before they are known with the mean velocity over all outlets.
+        """
+        if flows is None:
+            speed = scale * self._outlet_velocity()
+            flows = {name: speed * self.areas[name] for name in self.case.boundaries.outlets}
         try:
             check_laminar(scales.reynolds, f"{self.case.name}, on its reference length and velocity,", allowed)
-            for name, reynolds in self.outlet_reynolds(scales, scale).items():
+            for name, reynolds in self.outlet_reynolds(scales, flows).items():
                 check_laminar(reynolds, f'the outlet "{name}" of {self.case.name}', allowed)
         except BadInput as error:  # a mesh in mm that is read in m gives such a number as well
             size = " × ".join(f"{part:.3g}" for part in self._size_m())

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Record = dict[str, Any]
 
 STEP_NOT_COVERED = (
-    "the bands are of the mesh alone, at these time steps: run once with half the step; what that changes by comes on top"
+    "the bands are of the mesh alone, at these time steps: run once with half the step, and add the change"
 )
 
 
