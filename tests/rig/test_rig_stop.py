@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -380,6 +380,112 @@ def test_emergency_stop_does_not_wait_for_a_port_that_hangs(
     with pytest.raises(NotStopped):
         emergency_stop(wired.model_copy(update={"rig": wired.rig.model_copy(update={"antisolvent": elsewhere})}))
     assert len(heard) == 1 and heard[0] > 0, "the precursor was told only after the port that hung"
+
+
+@pytest.fixture
+def single(line: SimulatedLine) -> Iterator[str]:
+    """A port server in front of the pumps that serves one client at a time, and hangs up on a second one."""
+    server, near, ended = socket.create_server(("127.0.0.1", 0)), serial.Serial(line.path, timeout=0.02), False
+
+    def serve() -> None:
+        client: socket.socket | None = None
+        while not ended:
+            ready, _, _ = select.select([server, near, *([client] if client else [])], [], [], 0.05)
+            if server in ready:
+                one, _ = server.accept()
+                if client is None:
+                    client = one
+                else:
+                    one.close()
+            elif client in ready:
+                data = b""
+                with suppress(ConnectionError):  # its process was killed
+                    data = client.recv(256)
+                if data:
+                    near.write(data)
+                else:
+                    client.close()
+                    client = None
+            elif near in ready:
+                data = near.read(near.in_waiting)
+                if client is not None:
+                    client.sendall(data)
+        if client is not None:
+            client.close()
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield f"socket://127.0.0.1:{server.getsockname()[1]}"
+    finally:
+        ended = True
+        thread.join(5)
+        near.close()
+        server.close()
+
+
+def through(case: Case, line: SimulatedLine, url: str) -> Case:
+    """The case, and its file, with both pumps behind a server of the network."""
+    path = case.folder / "case.toml"
+    path.write_text(path.read_text(encoding="utf-8").replace(line.path, url), encoding="utf-8")
+    return on_port(case, url)
+
+
+@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")  # pyserial leaves one that was hung up on
+def test_emergency_stop_opens_a_server_again_that_served_a_frozen_run_alone(
+    wired: Case, propose: Callable[..., Path], line: SimulatedLine, single: str
+) -> None:
+    away = through(wired, line, single)
+    with child(away, propose) as process:
+        os.kill(process.pid, signal.SIGSTOP)
+        assert not standing(line)
+        began = time.monotonic()
+        said = emergency_stop(away)
+        took = time.monotonic() - began
+        process.communicate(timeout=20)
+    assert sum("verified stopped" in text for text in said) == 2
+    assert standing(line) and any(b"STP" in message for message in line.heard)
+    assert took < STOP_S + 2.0
+
+
+@pytest.mark.parametrize("opens", ["then", "never"])
+def test_a_server_that_lets_the_emergency_stop_wait_does_not_hold_up_the_end_of_the_run(
+    wired: Case,
+    propose: Callable[..., Path],
+    line: SimulatedLine,
+    single: str,
+    opens: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As with `rfc2217://`, where a second client waits for some seconds, and has then failed."""
+    away = through(wired, line, single)
+    tries: list[float] = []
+    with child(away, propose) as process:
+        began = time.monotonic()
+
+        def opened(url: str, *rest: Any, **options: Any) -> Any:
+            tries.append(time.monotonic())
+            if len(tries) == 1:
+                ended.append(until(lambda: process.poll() is not None, 10))
+                time.sleep(max(3.0 - ended[0], 0.0))
+            if len(tries) == 1 or opens == "never":
+                raise RigError("it serves another client", "")
+            return open_port(url, *rest, **options)
+
+        ended: list[float] = []
+        monkeypatch.setattr("twin.rig.operation.emergency.open_port", opened)
+        if opens == "then":
+            said = emergency_stop(away)
+            assert f"the run of process {process.pid} was told to stop, and ended" in said
+            assert sum("verified stopped" in text for text in said) == 2
+        else:
+            with pytest.raises(NotStopped, match="serves another client") as caught:
+                emergency_stop(away)
+            assert caught.value.message.count("verified stopped") == 0
+        assert ended[0] < STOP_S and time.monotonic() - began < (5.0 if opens == "then" else 10.0)
+        process.communicate(timeout=20)
+    assert standing(line)
+    assert_latched(away, "emergency stop")
 
 
 def test_emergency_stop_of_a_simulated_rig_says_that_there_is_nothing(case: Case) -> None:

@@ -215,6 +215,7 @@ def open_port(
     deadline_s: float = DEADLINE_S,
     clock: Clock | None = None,
     exclusive: bool = True,
+    patient: bool = False,
 ) -> Port:
     """Opens a device path (`serial://` before it is taken off) or another URL of pyserial, at 8N1.
 
@@ -225,14 +226,20 @@ def open_port(
         deadline_s: wall time that a reply may take, s.
         clock: what the deadlines are counted on.
         exclusive: refuse a device that another program holds. An emergency stop does not ask.
+        patient: open also a port of the network again that went away: who asks for a stop there can wait for it.
 
     Raises:
         BadInput: there is no such port, or no permission, or it is no serial port.
         RigError: another program holds it, or it does not answer.
     """
     device = partial(open_device, url, baud, exclusive)
-    at_once = "://" not in url.removeprefix("serial://")  # a network may hang, and another pump waits for its stop
-    return Port(device(), url, note, deadline_s, clock, again=device if at_once else None)
+    again = patient or not of_network(url)  # which may hang, while another pump waits for its stop
+    return Port(device(), url, note, deadline_s, clock, again=device if again else None)
+
+
+def of_network(url: str) -> bool:
+    """Whether a port is no device of this computer: then opening it may take seconds."""
+    return "://" in url.removeprefix("serial://")
 
 
 def open_device(url: str, baud: int, exclusive: bool = True) -> Device:

@@ -2,7 +2,8 @@
 
 First the bytes, then the questions: every real port is opened without asking who holds it, and a stop goes to each
 pump. Only then the process of a run is ended, by SIGTERM, and by SIGKILL where it does not hear; and only then, with
-the port to itself, each pump is verified.
+the port to itself, each pump is verified. A port of the network may hang, or serve one client at a time: each has a
+thread, which nobody waits for until the run has ended, and which then opens it again where that is needed.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ import os
 import signal
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -24,10 +25,10 @@ from twin.rig.operation.interrupts import Interrupts
 from twin.rig.operation.latch import Latch
 from twin.rig.operation.register import note, ports_of
 from twin.rig.operation.runlock import holder, last, rig_folder
-from twin.rig.operation.stopping import caught, stop_all, why, words
+from twin.rig.operation.stopping import DEADLINE_S, caught, stop_all, why, words
 from twin.rig.operation.volumes import Volumes
 from twin.rig.planning.limits import SIMULATED, Place, places
-from twin.rig.port import Port, open_port
+from twin.rig.port import Port, of_network, open_port
 from twin.rig.pumps.drivers import driver
 from twin.rig.pumps.protocol import Pump
 from twin.rig.record.journal import END, Journal
@@ -37,15 +38,68 @@ from twin.rig.record.recorder import Recorder
 STOP_S = 1.5
 #: Wall time that a killed process may take to go, s.
 GONE_S = 5.0
+#: Wall time between two tries to open a port of the network that a run has held, s.
+AGAIN_S = 0.1
 
 
-@dataclass
-class _Rig:
-    """The real pumps of a case on their ports, and what went wrong with which."""
+class _Line:
+    """The pumps on one port: told to stop as soon as it is open, and verified once the run has ended.
 
-    pumps: dict[str, Pump] = field(default_factory=dict)
-    names: dict[str, str] = field(default_factory=dict)
-    failed: dict[str, TwinError] = field(default_factory=dict)
+    Args:
+        places: the pumps, by a name of their own; all are on the same port.
+        clock: what the deadlines are told by.
+        recorder: takes every exchange.
+    """
+
+    def __init__(self, places: dict[str, Place], clock: Clock, recorder: Recorder) -> None:
+        self.pumps: dict[str, Pump] = {}
+        self.problems: dict[str, BaseException] = {}
+        self._places, self._clock, self._recorder = places, clock, recorder
+        self._place = next(iter(places.values()))
+        self._port: Port | None = None
+
+    @property
+    def of_network(self) -> bool:
+        """Whether opening it may take seconds."""
+        return of_network(self._place.port)
+
+    def tell(self) -> None:
+        """Opens the port and sends a stop to each pump; what can't be reached is noted."""
+        try:
+            port = self._port = self._open()
+        except BaseException as error:  # noqa: BLE001  the pumps on other ports must be stopped, whatever this one did
+            self.problems = dict.fromkeys(self._places, error)
+            return
+        self.problems = {}
+        for name, place in self._places.items():
+            try:
+                self.pumps[name] = driver(place.family, port, place.address, place.label, clock=self._clock)
+            except TwinError as error:
+                self.problems[name] = error
+            else:
+                caught(self.pumps[name].request_stop)
+
+    def follow(self, free: Future[bool]) -> None:
+        """All the way: told now, and verified once the run has ended; `free` then says whether that let the port go.
+
+        A server that serves one client at a time has refused this one, or let it wait in vain, while the run was there.
+        """
+        self.tell()
+        let_go = free.result()
+        end = self._clock.wall() + DEADLINE_S
+        while let_go and self._port is None and self._clock.wall() < end:
+            self._clock.pause(AGAIN_S)
+            self.tell()
+        self.problems |= stop_all(self.pumps, self._clock, self._recorder)
+
+    def close(self) -> None:
+        """Closes the port."""
+        if self._port is not None:
+            self._port.close()
+
+    def _open(self) -> Port:
+        url, baud = self._place.port, self._place.baud
+        return open_port(url, baud, self._recorder.note, clock=self._clock, exclusive=False, patient=self.of_network)
 
 
 def emergency_stop(case: Case, *, folder: Path | None = None) -> list[str]:
@@ -65,50 +119,62 @@ def stop_places(known: Sequence[Place], where: Path) -> list[str]:
     recorder.hold_back()
     said: list[str] = []
     everything = list(dict.fromkeys([*last(where), *known]))
-    real = [place for place in everything if place.port not in (SIMULATED, "?")]
+    real = sorted(
+        (place for place in everything if place.port not in (SIMULATED, "?")),
+        key=lambda place: place.role != "precursor",
+    )
+    names = _named(real)
+    lines = [
+        _Line({name: place for name, place in names.items() if place.port == port}, clock, recorder)
+        for port in dict.fromkeys(place.port for place in real)
+    ]
+    near = [line for line in lines if not line.of_network]
+    held = holder(where) is not None
+    free = Future[bool]()
     with ExitStack() as stack, Interrupts() as interrupts:
         interrupts.shield()  # a second Ctrl-C does not end the stop
-        rig = _stopped(real, clock, recorder, stack)
+        pool = stack.enter_context(ThreadPoolExecutor(len(lines) + 1))
+        stack.callback(free.cancel)  # whatever happens here, no thread waits for ever
+        following = []
+        for line in lines:  # the precursor's first
+            stack.callback(line.close)
+            if line.of_network:
+                following.append(pool.submit(line.follow, free))
+            else:
+                line.tell()
         unended = _ended(where, said)
-        problems = stop_all(rig.pumps, clock, recorder)
-        said += [f"{rig.names[name]}: verified stopped" for name in rig.pumps if name not in problems]
-    bad = {**{name: words(error) for name, error in rig.failed.items()}, **{n: why(e) for n, e in problems.items()}}
+        free.set_result(held and unended is None)
+        problems = stop_all({name: pump for line in near for name, pump in line.pumps.items()}, clock, recorder)
+        for one in following:
+            one.result()
+    for line in lines:
+        problems |= line.problems
+    bad = {name: why(problems[name]) for name in names if name in problems}
+    said += [f"{place.label}: verified stopped" for name, place in names.items() if name not in bad]
     simulated = [place.role for place in everything if place.port == SIMULATED]
     if simulated:
-        names = " and the ".join(simulated)
-        said.append(f"the {names} pump: simulated, so there is no port to open; simulated pumps end with their run")
-    if rig.names and unended is None:
+        roles = " and the ".join(simulated)
+        said.append(f"the {roles} pump: simulated, so there is no port to open; simulated pumps end with their run")
+    if names and unended is None:
         caught(partial(_asked, where))
-    if rig.names or unended:
+    if names or unended:
         _write(where, recorder, said, bad, unended, real)
     if bad:
         reasons = "; ".join([*bad.values(), *([unended.message] if unended else []), *said])
-        raise NotStopped([rig.names[name] for name in bad], reasons)
+        raise NotStopped([names[name].label for name in bad], reasons)
     if unended is not None:
         unended.message = "\n  ".join([unended.message, *said])
         raise unended
     return said
 
 
-def _stopped(real: Sequence[Place], clock: Clock, recorder: Recorder, stack: ExitStack) -> _Rig:
-    """Every real pump that can be reached, each told to stop; what can't is noted, and keeps nobody from the others.
-
-    The precursor first, and each as soon as its port is open: that of the next one may hang for seconds.
-    """
-    rig = _Rig()
-    ports: dict[str, Port] = {}
-    for place in sorted(real, key=lambda place: place.role != "precursor"):
-        name = place.role if place.role not in rig.names else f"{place.role} at {place.address} on {place.port}"
-        rig.names[name] = place.label
-        try:
-            if place.port not in ports:
-                ports[place.port] = open_port(place.port, place.baud, recorder.note, clock=clock, exclusive=False)
-                stack.callback(ports[place.port].close)
-            rig.pumps[name] = driver(place.family, ports[place.port], place.address, place.label, clock=clock)
-            caught(rig.pumps[name].request_stop)
-        except TwinError as error:
-            rig.failed[name] = error
-    return rig
+def _named(real: Sequence[Place]) -> dict[str, Place]:
+    """The pumps by their roles; where a role has several places, by those."""
+    names: dict[str, Place] = {}
+    for number, place in enumerate(real, 1):
+        other = f"{place.role} at {place.address} on {place.port} ({number})"
+        names[place.role if place.role not in names else other] = place
+    return names
 
 
 def _ended(where: Path, said: list[str]) -> RigError | None:
