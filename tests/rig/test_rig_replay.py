@@ -55,14 +55,14 @@ class Tale:
         sent = self.frame(f"{address:02d}{command}", False)
         self.event("wire", port=self.port(address), sent=sent, received=received, **fields)
 
-    def book(self, address: int, rate: float) -> None:
-        at = self.now - TOOK / 2
+    def book(self, address: int, rate: float, early: float = TOOK / 2, half: float = TOOK / 2) -> None:
+        at = self.now - early
         done = self.run[address] * (at - self.since[address]) / 3600
         self.volume[address] += max(done, 0.0)
         self.drawn[address] += max(-done, 0.0)
         self.since[address], self.run[address] = at, rate
         if self.booked:
-            self.event("rate", role=self.names[address], rate_ml_h=rate, from_s=at, half_s=TOOK / 2)
+            self.event("rate", role=self.names[address], rate_ml_h=rate, from_s=at, half_s=half)
 
     def set(self, address: int, rate: float) -> None:
         running = self.status[address] in "IW"
@@ -323,6 +323,44 @@ def test_a_stop_without_a_reply_has_stopped_nothing(tale: Tale) -> None:
     tale.stop()
     found = tale.end()
     assert found.spoilt == 2
+    assert found.ok, found.lines()
+
+
+@pytest.mark.parametrize(("half", "ok"), [(0.4, True), (TOOK / 2, False)])
+def test_a_stop_that_waited_for_its_port_is_on_the_wire(tale: Tale, half: float, ok: bool) -> None:
+    """When it took effect is known as well as the run says, and no better."""
+    tale.go()
+    tale.event("stop", reason="")
+    tale.status[P] = "P"
+    tale.wire(P, "STP")
+    tale.book(P, 0.0, early=0.4, half=half)
+    tale.status[P] = "S"
+    tale.wire(P, "STP")
+    tale.wire(P, "")
+    tale.verified(P)
+    tale.halt(A)
+    tale.verified(A)
+    found = tale.end("failed")
+    assert ("is not on the wire" in " ".join(found.broken)) is not ok, found.lines()
+
+
+def test_a_pump_that_stalled_is_stopped_though_its_reply_tells_of_it(tmp_path: Path) -> None:
+    """A Harvard pump says that it stalled in each prompt, until it moves again."""
+    said = [("irate 500 m/h", ":"), ("irun", ">"), ("status", ">"), ("status", "*"), ("stp", "*"), ("status", "*")]
+    with Journal(tmp_path / "j.jsonl") as journal:
+        journal.write("begin", t_s=0.0, plan={"pumps": {"antisolvent": {"port": "x", "family": "harvard"}}})
+        for number, (text, prompt) in enumerate(said):
+            if text == "stp":
+                journal.write("stop", t_s=0.1 * number, reason="")
+            flags = "I....." if prompt == ">" else "i.S..."
+            line = f"\n0 0 1000 {flags}\r" if text == "status" else ""
+            journal.write("wire", t_s=0.1 * number, port="x", sent=f"{text}\r", received=f"{line}\n{prompt}\x11")
+            if text == "irun":
+                journal.write("rate", t_s=0.1, role="antisolvent", rate_ml_h=500.0, from_s=0.1, half_s=0.01)
+        journal.write("rate", t_s=0.5, role="antisolvent", rate_ml_h=0.0, from_s=0.4, half_s=0.01)
+        journal.write("stopped", t_s=0.5, role="antisolvent", problem="")
+        journal.write("end", t_s=0.5, status="failed")
+    found = replay(tmp_path / "j.jsonl")
     assert found.ok, found.lines()
 
 

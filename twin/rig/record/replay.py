@@ -277,7 +277,8 @@ class _Reading:
         pump.motion = pump.motion if said.motion is None else said.motion
         if said.alarm is not None:
             self._alarm(now, pump, said.alarm)
-        if said.alarm is None and (said.assumed or not failed):
+        stood = said.action == "stop" and said.motion is not None  # it says so even where it says an alarm, too
+        if (said.alarm is None or stood) and (said.assumed or not failed):
             self._obey(entry, pump, said)
         pump.dispensed = tuple(  # type: ignore[assignment]
             old if new is None else new for old, new in zip(pump.dispensed, said.counted_ml, strict=True)
@@ -367,7 +368,8 @@ class _Reading:
         rate, from_s = float(entry["rate_ml_h"]), float(entry["from_s"])
         if pump.family in PARSERS and rate != (pump.booked[-1][1] if pump.booked else 0.0):
             at_s, told, before_s = pump.wire[-1] if pump.wire else (from_s, 0.0, 0.0)
-            in_time = at_s - before_s - self._grace_s <= from_s <= at_s + self._grace_s
+            half_s = float(entry.get("half_s", 0.0))  # long where the port was held up before the command
+            in_time = at_s - before_s - self._grace_s <= from_s + half_s and from_s - half_s <= at_s + self._grace_s
             if abs(told - rate) > RELATIVE * abs(rate) or not in_time:
                 self._break(entry, f"{rate:g} mL/h of the {pump.name} pump from {from_s:.3f} s on is not on the wire")
         pump.booked.append((from_s, rate))
