@@ -41,6 +41,14 @@ def test_sequences_without_an_order_get_a_wide_band():
     assert refine([1.0], [1.0]) is None and refine([1.0, 1.1], [1.02, 1.0]) is None
 
 
+def test_meshes_that_agree_by_chance_get_no_tighter_band_than_meshes_can_show():
+    """The mean shear on one wall of a symmetric expansion: on its mirror image the same meshes differ by 6e-5."""
+    same = refine([0.00897136558, 0.00897136562], [2.0, 1.0], scale=1.0)
+    assert same.note == "same" and same.error == pytest.approx(1e-4 * 0.00897136562)
+    assert refine([1.0, 1.0 + 1e-8], [2.0, 1.0]).error == pytest.approx(1e-4)
+    assert refine([0.0, 0.0], [2.0, 1.0], scale=1.0).error == pytest.approx(1e-9)
+
+
 def test_an_order_above_the_formal_one_gives_neither_a_limit_nor_a_tight_band():
     chance = refine([1.0, 1.614, 1.624], [4.0, 2.0, 1.0])
     assert chance.note == "too fast" and chance.order == pytest.approx(5.94, abs=0.01)

@@ -18,6 +18,7 @@ ASSUMED = 2.0  # the order of the pressure
 LEAST_ORDER = 0.5  # an observed order below it is no order
 FORMAL = 4.0  # of an integral over a boundary: the most that P2–P1 gives, twice the order of its energy norm
 SLACK = 1.1  # by which an observed order may be above the formal one (Oberkampf & Roy 2010)
+LEAST_BAND = 1e-4  # of the value: two meshes may agree by chance, and say nothing finer than this
 CONVERGED = 1e-9  # relative: differences below it are those of the iterations
 
 
@@ -27,7 +28,8 @@ class Refinement:
 
     `relative` is that over the value (the grid convergence index), None where the value is 0. `order` and
     `extrapolated` are None where the values show none. The notes: *same* on the two finest meshes, to the solver's
-    tolerance · *two meshes*: second order is assumed, the band is 3 |φ₁ − φ₂|/(r₂₁² − 1) · *no order* that is
+    tolerance: the band is 1e-4 of the value · *two meshes*: second order is assumed, the band is 3 |φ₁ − φ₂|/(r₂₁² − 1)
+    and not below 1e-4 of the value · *no order* that is
     plausible, but a lower one: the same with an order of 0.5, or the next band where that is wider · *too fast*: the
     order is above the formal one, so the last change is small by chance and does not bound the error: the band is 3
     times the largest change · *oscillates*: the same band · *close meshes*: sizes differ by less than 1.3.
@@ -65,9 +67,10 @@ def refine(
         return Refinement(unit, values, order, extrapolated, error, relative, note)
 
     if abs(change) <= noise:
-        return result(noise, "same")
+        return result(max(noise, LEAST_BAND * abs(fine)), "same")
     if len(values) < 3 or sizes[-3] / sizes[-2] < LEAST_RATIO:
-        return result(SAFETY_BLIND * abs(change) / (ratio**ASSUMED - 1), "two meshes")
+        band = SAFETY_BLIND * abs(change) / (ratio**ASSUMED - 1)
+        return result(max(band, LEAST_BAND * abs(fine)), "two meshes")
     before, before_ratio = medium - values[-3], sizes[-3] / sizes[-2]
     widest = SAFETY_BLIND * max(abs(change), abs(before))
     if before / change <= 0:
