@@ -280,6 +280,7 @@ def test_verbs_of_the_reactor_say_that_they_are_not_for_a_flow_case(folder, caps
     for verb in ("fit", "calibrate", "setpoint", "view", "report"):
         code, _, errors = run(capsys, verb, where)
         assert code == 2 and "is a flow case" in errors and "remedy: " in errors
+        assert "sweep, status or stability" in errors and "no sweeps" not in errors
     with pytest.raises(BadInput, match="is a flow case"):
         load(where)
 

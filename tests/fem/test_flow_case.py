@@ -12,6 +12,7 @@ from twin.case import Results
 from twin.errors import BadInput, NotConverged
 from twin.fem.domain import read_domain
 from twin.flow import Boundaries, SteadySolver
+from twin.flow.boundaries import mirror_axis
 from twin.flow.inlets import hydraulic_diameter, table_profile
 from twin.flow.probes import Probes
 
@@ -222,6 +223,18 @@ def test_what_does_not_fit_the_mesh_is_refused_before_anything_is_solved(case_of
         solved(case)
     assert caught.value.remedy
     assert not (case.folder / "results" / "channel" / "points").exists()
+
+
+@pytest.mark.parametrize("sides", [("right", "bottom"), ("bottom", "top")])
+def test_a_mirror_of_two_planes_is_told_to_be_two(tmp_path, sides):
+    def name_of(x, y):
+        name = {(0, 0.5): "left", (2, 0.5): "right", (1, 0): "bottom"}.get((x, y), "top")
+        return "both" if name in sides else name
+
+    rectangles(tmp_path / "box.msh", [(0, 0, 2, 1)], name_of, 0.5)
+    with pytest.raises(BadInput, match='"both" holds two planes') as caught:
+        mirror_axis(read_domain(tmp_path / "box.msh", MPI.COMM_SELF), "both")
+    assert caught.value.remedy == "give each its own name"
 
 
 def test_a_reynolds_number_of_a_mesh_in_the_wrong_unit_is_explained(case_of):

@@ -44,8 +44,8 @@ def load(folder: Path | str) -> Case:
     case = load_any(folder)
     if isinstance(case, FlowCase):
         raise BadInput(
-            f"{folder} is a flow case: it has no sweeps of two streams, no crystals and no rig",
-            f"use twin mesh, solve, sweep or status {folder}; its fields.vtu opens in ParaView",
+            f"{folder} is a flow case: it has neither two streams to mix, nor crystals, nor a rig",
+            f"use twin mesh, solve, sweep, status or stability {folder}; its fields.vtu opens in ParaView",
         )
     return case
 

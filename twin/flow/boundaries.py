@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
+import ufl
 
 from twin.errors import BadInput
 from twin.fem.domain import Domain
@@ -51,10 +52,14 @@ class Boundaries:
 
 
 def mirror_axis(domain: Domain, name: str) -> int:
-    """The coordinate that a mirror plane holds constant; raises `BadInput` for a plane that stands at an angle."""
-    normal = np.abs(domain.normal(name))
-    axis = int(np.argmax(normal))
-    if normal[axis] < 1 - 1e-6:
+    """The coordinate that a mirror plane holds constant; raises `BadInput` for one at an angle, and for two."""
+    n, ds = ufl.FacetNormal(domain.mesh), domain.ds(name)
+    parts = np.array([[domain.integral(one * ds) for one in (n[i], n[i] ** 4)] for i in range(domain.dim)])
+    mean, fourth = np.abs(parts).T / domain.area(name)
+    axis = int(np.argmax(mean))
+    if mean[axis] < 1 - 1e-6:
+        if fourth.sum() > 1 - 1e-6:  # each of its facets is square to an axis
+            raise BadInput(f'the mirror "{name}" holds two planes', "give each its own name")
         raise BadInput(f'the mirror plane "{name}" is not square to x, y or z', "turn the mesh, or use the whole one")
     return axis
 
