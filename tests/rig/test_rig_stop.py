@@ -321,7 +321,7 @@ def test_emergency_stop_after_a_killed_run(wired: Case, propose: Callable[..., P
     assert_latched(wired, "emergency stop")
 
 
-@pytest.mark.parametrize("changed", ["no = = TOML", "elsewhere"])
+@pytest.mark.parametrize("changed", ["no = = TOML", f"deep = {'[' * 5000}", "elsewhere"], ids=["TOML", "deep", "port"])
 def test_emergency_stop_after_a_killed_run_reaches_its_pumps_though_the_case_has_changed(
     wired: Case, propose: Callable[..., Path], line: SimulatedLine, changed: str
 ) -> None:

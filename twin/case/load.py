@@ -27,6 +27,8 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise BadInput(f"can't read {path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadInput(f"{path} is not TOML: {error}") from error
+    except RecursionError:
+        raise BadInput(f"{path} can't be read: its brackets are nested too deeply") from None
 
 
 def validated(model: type[Model], data: dict[str, Any], origin: Path) -> Model:
