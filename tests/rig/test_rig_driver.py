@@ -12,6 +12,7 @@ from twin.case import Case
 from twin.errors import BadInput
 from twin.rig import Clock
 from twin.rig.bench import simulated_line
+from twin.rig.clock import VirtualClock
 from twin.rig.errors import CommandRefused, NoReply, NotStopped, PumpAlarm, RigError
 from twin.rig.planning.limits import equipment
 from twin.rig.port import Port, open_port
@@ -42,6 +43,33 @@ def pumps(port: Port, clock: Clock) -> list[NewEraPump]:
             pump.identify()
         pump.acknowledge()
     return made
+
+
+def test_a_reply_that_came_in_time_is_taken_by_a_process_that_was_held_up() -> None:
+    """It slept past the deadline, between its question and the reading."""
+    clock, waiting = VirtualClock(), bytearray()
+
+    class HeldUp:
+        @property
+        def in_waiting(self) -> int:
+            return len(waiting)
+
+        def write(self, data: bytes, /) -> None:
+            waiting.extend(b"pump")
+
+        def read(self, size: int = 1, /) -> bytes:
+            clock.pass_by(5.0)
+            taken = bytes(waiting[:size])
+            del waiting[:size]
+            return taken
+
+        def close(self) -> None:
+            pass
+
+    port = Port(HeldUp(), "x", clock=clock)
+    assert port.exchange(b"?", lambda received: received == b"pump") == b"pump"
+    with pytest.raises(NoReply, match="only b'pump' came"):
+        port.exchange(b"?", lambda received: False)
 
 
 def test_the_bytes_of_one_rate(pumps: list[NewEraPump], line: SimulatedLine) -> None:

@@ -195,7 +195,7 @@ class Port:
 
     def _collect(self, received: bytearray, whole: Callable[[bytes], bool], deadline_s: float) -> None:
         end = self._clock.wall() + deadline_s
-        while self._clock.wall() < end:
+        while self._clock.wall() < end or self._device.in_waiting:  # this process may have been held up, not the pump
             byte = self._device.read(1)
             received += byte
             if byte and whole(bytes(received)):
