@@ -583,7 +583,7 @@ def test_a_run_that_died_on_a_real_port_latches_whatever_comes_next(
     assert not line.heard
 
 
-@pytest.mark.parametrize("how", ["SIGINT", "SIGTERM", "SIGHUP", "cancel"])
+@pytest.mark.parametrize("how", ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGALRM", "cancel"])
 def test_a_stop_by_the_operator_does_not_latch_the_rig(
     case: Case, setpoint: Setpoint, line: MemoryLine, clock: Clock, how: str
 ) -> None:

@@ -9,6 +9,9 @@ from typing import Any
 
 from twin.rig.errors import RunStopped
 
+#: What would end a program, or freeze it, at once.
+_CAUGHT = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGTSTP", "SIGUSR1", "SIGUSR2", "SIGALRM")
+
 
 class Interrupts:
     """While it is entered, SIGINT raises `KeyboardInterrupt`, the others raise `RunStopped`: once. SIGTSTP (Ctrl-Z)
@@ -24,7 +27,7 @@ class Interrupts:
 
     def __enter__(self) -> Interrupts:
         if threading.current_thread() is threading.main_thread():
-            for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGTSTP"):
+            for name in _CAUGHT:
                 number = getattr(signal, name, None)
                 if number is not None:
                     self._before[number] = signal.signal(number, self._handle)
