@@ -61,7 +61,7 @@ _LEVELS = tuple(
 SHORT = Plan(
     levels=_LEVELS[:3],
     hexahedra=(12, 16, 24),
-    snappy=(10, 16),
+    snappy=(16, 24),
     reference=Level(wall_size=0.075, core_size=0.12, stretch=3),
     ranks_level=Level(wall_size=0.055, core_size=0.09, stretch=3),
 )
@@ -69,7 +69,7 @@ FULL = replace(
     SHORT,
     levels=_LEVELS,
     hexahedra=(16, 24, 32, 48),
-    snappy=(10, 16, 24),
+    snappy=(16, 24, 32),
     reference=Level(wall_size=0.055, core_size=0.09, stretch=3),
     high_hexahedra=(24, 32, 48),
     high_snappy=(16, 24),
