@@ -139,7 +139,8 @@ def test_counters_that_another_rig_still_needs_are_not_set_back(port: str, one: 
         with refused as error, held(two, [place(port)]):
             pass
         assert str(one) in error.value.message
-        assert refusal(two, [place(port)]) is not None
+        told = refusal(two, [place(port)])
+        assert told is not None and told.message == error.value.message
         with held(one, [place(port)]):  # its own runs are let in, and leave the entry
             pass
     Volumes.open(one).refill("antisolvent", "steel-50ml", 50.0)

@@ -290,7 +290,7 @@ def _vectors(values: Floats) -> str:
     return " ".join(f"({x:.12g} {y:.12g} {z:.12g})" for x, y, z in values.tolist())
 
 
-# -- reading -----------------------------------------------------------------------------------------------
+# -- reading -----------------------------------------------------------------------------------------------------------
 
 
 def pressure_drop(folder: Path, mesh: HexMesh, reynolds: float, precursor_share: float) -> float:

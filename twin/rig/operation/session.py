@@ -323,10 +323,9 @@ class Session:
             drive = self.drives[name]
             if not drive.settled and (problem := caught(partial(self._settle, name))) is not None:
                 self.recorder.event("volume", role=name, problem=words(problem))
-            if drive.settled:  # else what stands tells the next start whether its power was cut
-                caught(drive.unlimit)
+        settled = {name: drive for name, drive in self.drives.items() if drive.settled}
+        problem = None
         if self.volumes is not None:
-            settled = {name: drive for name, drive in self.drives.items() if drive.settled}
             counted = {name: drive.counted for name, drive in settled.items()}
             lost = [name for name, drive in settled.items() if drive.lost]
             # One that heard none of the stops ran on as long as its timer let it, and was told nothing else since.
@@ -338,6 +337,9 @@ class Session:
             telling = [name for name in unheard if self.pumps[name].cut_is_told]
             if (problem := caught(partial(self.volumes.close, counted, lost, unheard, telling))) is not None:
                 self.recorder.event("volumes", problem=words(problem))
+        if problem is None:  # while an account is open, the limit tells the next start whether the power was cut
+            for drive in settled.values():
+                caught(drive.unlimit)
         # What does not answer, and was never started, is nothing that this run has set going: it is named all the same.
         self.unverified = [
             f"{self.pumps[name].name} was not verified as stopped; this run did not start it ({words(problem)})"
