@@ -29,12 +29,14 @@ TOLERANCE = 1e-8  # of the residual, relative to that of the boundary data alone
 ON_THE_WAY = 1e-4  # the same at the Reynolds numbers between
 MOST_NEWTON = 12
 PATIENCE = 4  # steps of Newton's without a residual below all before; more of them lead nowhere
+LAPSE = 2.0  # rise of a residual that had fallen already, after which Newton never came back
 EASY = 100.0  # Reynolds number that Newton reaches from rest
 LEAST_ITERATIVE = 120_000  # unknowns: below, the factors of the whole take a second or two
 MOST_DIRECT = 500_000  # unknowns: the factors of 412,000 took 12.6 GB
 MOST_CLOSED = {2: 3_000_000, 3: MOST_DIRECT}  # unknowns, by the dimension: in 2-D, the factors of 362,000 took 1 GB
 MOST_MARCH = 100
-FIRST_STEP, LAST_STEP, LEAST_STEP = 0.1, 50.0, 0.02  # of pseudo-time, bores/U
+FIRST_STEPS, LAST_STEP, LEAST_STEP = (0.1, 1.0), 50.0, 0.02  # of pseudo-time, bores/U
+FIRST_CHANGE = 1.5e-3  # residual times first step of it, within those: longer where the residual is small
 MOST_RISE = 10.0  # of the residual in one step of it; a step with more is taken back
 Watch = Callable[[str], None]
 
@@ -267,7 +269,7 @@ class SteadySolver:
         """Newton at `reynolds`; where it fails, smaller steps from the last Reynolds number that converged.
 
         From rest the first step is to `EASY`: at a higher one Newton would run out of steps first. Where it raises
-        `NotConverged`, the state is that of the last one that converged.
+        `NotConverged`, the state is that of the last one that converged, or Newton's best at `reynolds` itself.
         """
         good = self.state.x.array.copy()
         here, growth = self._reached, 2.5
@@ -278,7 +280,8 @@ class SteadySolver:
             try:
                 residual = self._newton(f"Re {target:.0f}", self._enough if target == reynolds else ON_THE_WAY)
             except NotConverged as failure:
-                self.state.x.array[:] = good
+                if step:  # else Newton's best is a better start of a march
+                    self.state.x.array[:] = good
                 # A system so hard is that of a state far from any flow: a smaller step avoids it, or marching.
                 if isinstance(failure, Stalled) and not (here and step):
                     raise
@@ -299,7 +302,8 @@ class SteadySolver:
         stays as it is too; it shrinks where the residual rises.
         """
         self.viscosity.value = 1 / reynolds
-        step, residual = FIRST_STEP, self._norm_of_residual()
+        residual = self._norm_of_residual()
+        step = float(np.clip(FIRST_CHANGE / residual, *FIRST_STEPS))
         for _ in range(MOST_MARCH):
             good = self.state.x.array.copy()
             self._before.x.array[:] = good[self._velocity_map]
@@ -395,8 +399,12 @@ class SteadySolver:
         self._iterations += 1
 
     def _newton(self, what: str, enough: float) -> float:
-        """Newton's method with a full step; returns the last residual norm or raises `NotConverged`."""
+        """Newton's method with a full step; returns the last residual norm.
+
+        Raises `NotConverged` where it fails; the state is then that of the smallest residual.
+        """
         history: list[float] = []
+        best = self.state.x.array.copy()
         for iteration in range(MOST_NEWTON + 1):
             right = self._assemble_residual()
             history.append(right.norm())
@@ -404,10 +412,27 @@ class SteadySolver:
             if history[-1] < enough:
                 right.destroy()
                 return history[-1]
-            lost = not np.isfinite(history[-1]) or history[-1] > 50 * min(history)
-            if lost or iteration - int(np.argmin(history)) >= PATIENCE or iteration == MOST_NEWTON:
+            least = int(np.argmin(np.nan_to_num(history, nan=np.inf)))
+            if least == iteration:
+                best[:] = self.state.x.array
+            if _is_lost(history, least) or iteration == MOST_NEWTON:
                 right.destroy()
                 break
-            self._change_by(right)
+            try:
+                self._change_by(right)
+            except NotConverged:
+                self.state.x.array[:] = best
+                raise
+        self.state.x.array[:] = best
         tail = ", ".join(f"{norm:.1e}" for norm in history[-4:])
         raise NotConverged(f"Newton did not converge at {what} (last residuals {tail})", "use a finer level")
+
+
+def _is_lost(history: list[float], least: int) -> bool:
+    """Whether Newton leads nowhere, from its residuals; the smallest is number `least`.
+
+    The first step may raise the residual, as after a step of Re; one that rises after it had fallen is lost.
+    """
+    last = history[-1]
+    lapsed = least > 0 and last > LAPSE * history[least]
+    return not np.isfinite(last) or last > 50 * history[least] or lapsed or len(history) - 1 - least >= PATIENCE
