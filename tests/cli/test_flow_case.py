@@ -181,6 +181,24 @@ def test_a_flow_case_from_mesh_to_record(folder, capsys):
 
 
 @pytest.mark.field
+def test_each_factor_of_a_sweep_keeps_its_own_band(folder, capsys):
+    where = folder(("ranks = 2", "ranks = 1"))
+    make_meshes(where)
+    code, out, errors = run(capsys, "sweep", where)
+    assert code == 0, errors
+    drops = []
+    for file, flow_name in (("refinement.json", "flow"), ("refinement-x0.5.json", "flow-x0.5")):
+        kept = json.loads((where / "results" / file).read_text())["quantities"]["pressure drop in"]
+        record = json.loads((where / "results" / "fine" / "points" / flow_name / "record.json").read_text())
+        assert kept["values"][1] == record["boundaries"]["in"]["pressure_drop_pa"]
+        assert f"discretization error of {flow_name} (" in out
+        drops.append(["pressure drop in Pa", f"{record['scale']:g}", "fine", f"{kept['values'][1]:.7g}"])
+        drops[-1].append(f"{kept['error']:.2g}")
+    table = [[cell.strip() for cell in line.strip("│").split("│")] for line in out.split("sweep of elbow")[1].splitlines()]
+    assert [row for row in table if row[0] == "pressure drop in Pa"] == drops[::-1]
+
+
+@pytest.mark.field
 def test_an_unsteady_run_tells_its_series_and_plays(folder, capsys):
     """On two ranks: the split in time, why a column has no frequency, and frames for ParaView."""
     time = '[time]\nend = "0.1 s"\nstep = "0.02 s"\n[sweep]'

@@ -97,7 +97,8 @@ def flow_job(
 
 
 def estimate_error(case: FlowCase, results: list[tuple[str, Results]], scale: float) -> dict[str, Any]:
-    """The discretization error of every number that all solved levels have, and writes it to `refinement.json`.
+    """The discretization error of every number that all solved levels have, and writes it to `refinement.json`, or of
+    another factor than 1 to `refinement-xFACTOR.json`.
 
     Levels are ordered by the size of their cells; records of other data than the case's own don't count. Meshes of
     different geometry have no error in common: the note then says in what they differ.
@@ -131,7 +132,8 @@ def estimate_error(case: FlowCase, results: list[tuple[str, Results]], scale: fl
     if not answer["note"] and not answer["quantities"]:
         answer["note"] = "no error estimate: the two finest meshes differ by less than 10 % in cell size"
     if len(rows) > 1:
-        write_json(results[0][1].refinement, {"schema": SCHEMA, **answer, "provenance": provenance()})
+        path = results[0][1].refinement(case.point_name(scale))
+        write_json(path, {"schema": SCHEMA, **answer, "provenance": provenance()})
     return answer
 
 

@@ -54,10 +54,9 @@ class Results:
                 return record
         return None
 
-    @property
-    def refinement(self) -> Path:
-        """The estimate of the discretization error from all levels of a flow case."""
-        return self.folder.parent / "refinement.json"
+    def refinement(self, name: str) -> Path:
+        """The estimate of the discretization error of a flow, `flow` or `flow-xFACTOR`, from all levels of its case."""
+        return self.folder.parent / f"refinement{name.removeprefix('flow')}.json"
 
     def beside(self, level: str) -> Results:
         """The results of another level of the same case."""

@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from twin.campaign import estimate_error, flow_mesh, flow_state, run_flow, show_event
-from twin.campaign.flow_case import MESH_ALONE, turns, unit_m
+from twin.campaign.flow_case import MESH_ALONE, quantities, turns, unit_m
 from twin.case import FlowCase, Results
 from twin.cli.common import ranks_of
 from twin.cli.console import Reporter
@@ -58,6 +58,7 @@ def sweep(case: FlowCase, arguments: argparse.Namespace, reporter: Reporter) -> 
     if arguments.launcher != "local":
         raise BadInput("a flow case has no launcher but local", "call twin sweep inside a job of your own")
     answers, code = _run(case, arguments, case.scales, reporter)
+    _show_sweep(case, answers, reporter)
     return {"flows": answers}, code
 
 
@@ -247,7 +248,7 @@ def _show(case: FlowCase, record: Record, refinement: Record, reporter: Reporter
         ]
         reporter.table("pressure differences", ["between", "Pa", "±"], rows)
     _show_series(record, reporter)
-    _show_refinement(refinement, reporter)
+    _show_refinement(record["name"], refinement, reporter)
 
 
 def _show_shear(record: Record, bands: Record, reporter: Reporter) -> None:
@@ -294,13 +295,25 @@ def _show_series(record: Record, reporter: Reporter) -> None:
     reporter.table(title, ["series", "mean", "over s", "lowest", "highest", "frequency Hz"], rows)
 
 
-def _show_refinement(refinement: Record, reporter: Reporter) -> None:
+def _show_sweep(case: FlowCase, answers: dict[str, Record], reporter: Reporter) -> None:
+    """Every number along the factors, each with the band of its own factor."""
+    rows: dict[str, list[list[Any]]] = {}
+    for record in answers.values():
+        bands = record["refinement"]["quantities"]
+        for name, (value, unit, *_) in quantities(record).items():
+            row = [f"{name} {unit}", f"{record['scale']:g}", record["level"], _digits(value), _band(bands, name)]
+            rows.setdefault(name, []).append(row)
+    columns = ["quantity", "factor", "mesh", "value", "± error"]
+    reporter.table(f"sweep of {case.name}", columns, [row for group in rows.values() for row in group])
+
+
+def _show_refinement(flow: str, refinement: Record, reporter: Reporter) -> None:
     if refinement["note"]:
         reporter.say(refinement["note"])
         return
     rows = [
         [
-            name,
+            f"{name} {one['unit']}",
             *(_digits(value) for value in one["values"]),
             "" if one["order"] is None else f"{one['order']:.2f}",
             _digits(one["extrapolated"]),
@@ -312,7 +325,7 @@ def _show_refinement(refinement: Record, reporter: Reporter) -> None:
         if one["relative"] is not None  # what is zero by symmetry needs no row
     ]
     columns = ["quantity", *refinement["levels"], "order", "extrapolated", "± error", "GCI", "note"]
-    reporter.table("discretization error (Celik et al. 2008)", columns, rows)
+    reporter.table(f"discretization error of {flow} (Celik et al. 2008)", columns, rows)
     if refinement["covers"] == MESH_ALONE:
         reporter.say(STEP_NOT_COVERED)
 
