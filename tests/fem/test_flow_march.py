@@ -55,6 +55,19 @@ def test_an_unsteady_run_goes_on_where_it_was_interrupted(tmp_path, case_of, mon
     assert resumed[0] == header and resumed[1] == pytest.approx(straight, rel=1e-4, abs=1e-7)
 
 
+def test_the_imbalance_of_a_flow_that_has_stopped_is_over_its_largest_inflow(tmp_path, case_of):
+    (tmp_path / "stop.csv").write_text("t,factor\n0,1\n0.1,2\n0.2,0\n")
+    (record,) = solved(case_of(UNSTEADY, ('"10 mm/s"', '"10 mm/s"\nhistory = "stop.csv"')))
+    balance = record["balance"]
+    assert balance["inflow"] < 1e-12 and balance["largest_inflow"] == pytest.approx(2e-5)
+    assert abs(balance["relative"]) < 1e-6 and balance["over"] == "largest flow in"
+    still = ('"10 mm/s"', '"0 mm/s"'), ("[flow]", "[flow]\nreference_velocity = \"10 mm/s\"")
+    moving = ('walls = ["bottom", "top"]', 'walls = { bottom = {}, top = { velocity = ["1 mm/s", "0 mm/s"] } }')
+    (record,) = solved(case_of(CHANNEL, *still, moving))
+    balance = record["balance"]
+    assert abs(balance["relative"]) < 1e-12 and balance["net"] == pytest.approx(balance["relative"] * 2e-5)
+
+
 def test_a_start_through_a_narrow_orifice_does_not_blow_up(tmp_path, case_of):
     """1:40, where the fluid is as much faster than at the inlet."""
     boxes = [(0, 0, 1, 2), (1, 0.975, 0.2, 0.05), (1.2, 0, 1, 2)]

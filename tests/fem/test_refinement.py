@@ -56,6 +56,10 @@ def test_sequences_without_an_order_get_a_wide_band():
     assert refine([1.0, 1.1], [2.0, 1.0]).error == pytest.approx(0.1)
     assert refine([1.0, 1.0 + 1e-12], [2.0, 1.0]).note == "same"
     assert refine([1e-14, -2e-14], [2.0, 1.0], scale=1.0).relative is None
+    assert refine([3e-4, 1e-4], [2.0, 1.0]).relative is None  # within its band of 0
+    little = refine([1.01e-5, 1e-5], [2.0, 1.0], scale=1.0)
+    assert little.relative is None and little.error == pytest.approx(1e-7) and little.note == "two meshes"
+    assert refine([1.01e-3, 1e-3], [2.0, 1.0], scale=1.0).relative == pytest.approx(0.01)
     assert refine([1.0], [1.0]) is None and refine([1.0, 1.1], [1.02, 1.0]) is None
 
 

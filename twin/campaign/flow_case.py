@@ -16,7 +16,7 @@ from twin.provenance import provenance
 if TYPE_CHECKING:
     from twin.meshing import MeshFolder
 
-SCHEMA = 1
+SCHEMA = 2
 NO_ESTIMATE = "no error estimate: one mesh"
 MESH_ALONE = "mesh alone"  # what a band covers of an unsteady run: the error of its time step is the same on all meshes
 ONE_GEOMETRY = 0.02  # by which areas of one geometry may differ from mesh to mesh, for its curved walls
@@ -174,20 +174,22 @@ def quantities(record: dict[str, Any]) -> dict[str, Quantity]:
     """
     found: dict[str, Quantity] = {}
     units, boundaries, reference = record["units"], record["boundaries"], record["reference"]
-    speed = reference["velocity_m_s"]
-    pressure = record["fluid"]["density_kg_m3"] * speed**2
+    speed, viscous = reference["velocity_m_s"], max(1.0, 1 / record["reynolds"])  # a slow flow has pressures of µU/L
+    pressure = record["fluid"]["density_kg_m3"] * speed**2 * viscous
     force = pressure * reference["length_m"] ** (record["mesh"]["dimension"] - 1)
+    inflow = record["balance"]["largest_inflow"]
+    large = {"pressure": pressure, "flow": inflow, "force": force, "coefficient": viscous, "velocity": speed}
     outlets = [name for name, one in boundaries.items() if one["role"] == "outlet"]
     for name, one in boundaries.items():
         if one["role"] == "inlet":
             found[f"pressure drop {name}"] = Quantity(one["pressure_drop_pa"], "Pa", pressure)
         if name in outlets and len(outlets) > 1:
-            found[f"flow {name}"] = Quantity(one["flow"], units["flow"], record["balance"]["inflow"])
+            found[f"flow {name}"] = Quantity(one["flow"], units["flow"], inflow)
     for name, one in record["forces"].items():
-        for axis, value in zip("xyz", one["force"], strict=False):
-            found[f"force {name} {axis}"] = Quantity(value, units["force"], force)
-        for axis, value in zip("xyz", one["coefficient"] or (), strict=False):
-            found[f"coefficient {name} {axis}"] = Quantity(value, "", 1.0)
+        for kind, unit in (("force", units["force"]), ("coefficient", "")):
+            values = one[kind] or ()
+            for axis, value in zip("xyz", values, strict=False):
+                found[f"{kind} {name} {axis}"] = Quantity(value, unit, max(large[kind], *map(abs, values)))
     for name, one in record["shear"].items():
         found[f"largest shear {name}"] = Quantity(one["largest_pa"], "Pa", pressure, 2)
         found[f"mean shear {name}"] = Quantity(one["mean_pa"], "Pa", pressure, 2)
@@ -201,7 +203,8 @@ def quantities(record: dict[str, Any]) -> dict[str, Quantity]:
     for name, value in record["pressure_differences_pa"].items():
         found[f"pressure difference {name}"] = Quantity(value, "Pa", pressure, 2)
     for name, one in record.get("time", {}).get("statistics", {}).items():
-        found[f"mean {name}"] = Quantity(one["mean"], "", 0.0, 2)
+        swing = max(abs(one["lowest"]), abs(one["highest"]))
+        found[f"mean {name}"] = Quantity(one["mean"], "", max(large[name.split()[0]], swing), 2)
     return found
 
 

@@ -137,6 +137,11 @@ class March:
         table = self._averaged()
         return {name: float(np.max(abs(table[:, index]))) for name, index in column.items()}
 
+    def largest_inflow(self) -> float:
+        """The largest sum of what enters through inlets and outlets since `average_from`, in m³/s, in 2-D m²/s."""
+        columns = [index for index, name in enumerate(self._header) if name.startswith("flow ")]
+        return float(np.max(-np.minimum(self._averaged()[:, columns], 0).sum(axis=1), initial=0.0))
+
     def _averaged(self) -> np.ndarray:
         """The rows of the series since `average_from`."""
         table: np.ndarray = np.array(self._rows)

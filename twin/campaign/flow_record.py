@@ -20,6 +20,8 @@ from twin.flow.forces import Force
 from twin.flow.probes import Probes
 from twin.flow.shear import WallShear, wall_shear
 
+STILL = 1e-9  # of the reference flow: where less enters, nothing does
+
 
 class Points:
     """The probes and lines of a case, found in the mesh once."""
@@ -80,12 +82,11 @@ class Sample:
             for name in self._output.shear
         }
 
-    def numbers(self, shear: Mapping[str, WallShear]) -> dict[str, Any]:
-        """All of a record's numbers; the shear is that of `shear()`."""
+    def numbers(self, shear: Mapping[str, WallShear], before: float = 0.0) -> dict[str, Any]:
+        """All of a record's numbers; the shear is that of `shear()`, `before` the largest inflow that there was, in
+        m³/s, in 2-D m²/s.
+        """
         boundaries = self._boundaries()
-        inflow = -sum(one["flow"] for one in boundaries.values() if one["flow"] < 0)
-        net = sum(one["flow"] for one in boundaries.values())
-        through = self._scales.flow if self._problem.case.boundaries.closed else inflow
         probes = self._probes()
         lines = {
             name: {
@@ -97,7 +98,7 @@ class Sample:
         }
         return {
             "boundaries": boundaries,
-            "balance": {"inflow": inflow, "net": net, "relative": net / through if through else 0.0},
+            "balance": self._balance([one["flow"] for one in boundaries.values()], before),
             "forces": self._forces(),
             "shear": {
                 name: {
@@ -144,6 +145,19 @@ class Sample:
                 one["peak_m_s"] = self._peak(name) * self._scales.velocity_m_s
             found[name] = one
         return found
+
+    def _balance(self, flows: list[float], before: float) -> dict[str, Any]:
+        """What is lost or gained, over the largest inflow; over the reference flow where nothing enters."""
+        inflow, net = -sum(flow for flow in flows if flow < 0), sum(flows)
+        most = max(inflow, before)
+        still = self._problem.case.boundaries.closed or most < STILL * self._scales.flow
+        return {
+            "inflow": inflow,
+            "largest_inflow": most,
+            "net": net,
+            "relative": net / (self._scales.flow if still else most),
+            "over": "reference flow" if still else "largest flow in",
+        }
 
     def _peak(self, name: str) -> float:
         """The largest speed at the nodes of an inlet."""

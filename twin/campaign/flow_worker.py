@@ -174,7 +174,7 @@ class FlowWorker:
             "unknowns": _unknowns(march.velocity) + _unknowns(march.pressure),
             "outlet_reynolds": outlets,
             "time": summary,
-            **self._numbers(march.sample),
+            **self._numbers(march.sample, march.largest_inflow()),
         }
 
     def _laminar_outlets(self, scale: float, scales: Scales, flows: dict[str, float]) -> dict[str, float]:
@@ -185,12 +185,12 @@ class FlowWorker:
             raise TwinError(error.message, error.remedy) from None
         return self.problem.outlet_reynolds(scales, flows)
 
-    def _numbers(self, sample: Sample) -> dict[str, Any]:
-        """Those of a record; the shear on walls has a table of its own beside it."""
+    def _numbers(self, sample: Sample, before: float = 0.0) -> dict[str, Any]:
+        """Those of a record, with the largest inflow before; the shear on walls has a table of its own beside it."""
         shear = sample.shear()
         if self.comm.rank == 0:
             write_shear(self.results.point(self.tell.point), shear)
-        return sample.numbers(shear)
+        return sample.numbers(shear, before)
 
     def _solver_for(self, boundaries: Boundaries) -> SteadySolver:
         """The solver of these boundaries: that of before where they are the same in its units."""

@@ -21,14 +21,15 @@ SLACK = 1.1  # by which an observed order may be above the formal one (Oberkampf
 BELIEVED = 3.0  # an observed order above it is seen, but not kept, on curved walls: the band takes it for this
 LEAST_BAND = 1e-4  # of the value: two meshes may agree by chance, and say nothing finer than this
 CONVERGED = 1e-9  # relative: differences below it are those of the iterations
+SMALL = 1e-4  # of what a large value would be: a value below it is zero but for what symmetric meshes lack in symmetry
 
 
 @dataclass(frozen=True)
 class Refinement:
     """One quantity on meshes from coarse to fine; `error` is the half-width of its band around the finest value.
 
-    `relative` is that over the value (the grid convergence index), None where the value is 0. `order` and
-    `extrapolated` are None where the values show none. The notes: *same* on the two finest meshes, to the solver's
+    `relative` is that over the value (the grid convergence index), None where the value may as well be 0: `SMALL`, or
+    within its band of 0. `order` and `extrapolated` are None where the values show none. The notes: *same* on the two finest meshes, to the solver's
     tolerance: the band is 1e-4 of the value · *two meshes*: second order is assumed, the band is 3 |φ₁ − φ₂|/(r₂₁² − 1)
     and not below 1e-4 of the value · *no order* that is plausible, but a lower one: the same with an order of 0.5, or
     the next band where that is wider · *too fast*: the order is above the formal one, so the last change is small by
@@ -54,8 +55,8 @@ def refine(
 ) -> Refinement | None:
     """The estimate from values on meshes of falling `sizes`; None with less than two that differ enough in size.
 
-    `scale` is what a large value would be: changes that are tiny against it are those of the iterations. `formal` is
-    the order that the method has for this quantity where the flow is smooth.
+    `scale` is what a large value would be: changes that are tiny against it are those of the iterations, and of a value
+    that is small against it nothing relative is told. `formal` is the order that the method has for this quantity where the flow is smooth.
     """
     if len(values) < 2 or sizes[-2] / sizes[-1] < LEAST_RATIO:
         return None
@@ -64,7 +65,7 @@ def refine(
     ratio, change = sizes[-2] / sizes[-1], fine - medium
 
     def result(error: float, note: str, order: float | None = None, extrapolated: float | None = None) -> Refinement:
-        relative = error / abs(fine) if abs(fine) > noise else None
+        relative = error / abs(fine) if abs(fine) > max(noise, SMALL * scale, error) else None
         return Refinement(unit, values, order, extrapolated, error, relative, note)
 
     if abs(change) <= noise:
