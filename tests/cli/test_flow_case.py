@@ -194,7 +194,8 @@ def test_each_factor_of_a_sweep_keeps_its_own_band(folder, capsys):
         assert f"discretization error of {flow_name} (" in out
         drops.append(["pressure drop in Pa", f"{record['scale']:g}", "fine", f"{kept['values'][1]:.7g}"])
         drops[-1].append(f"{kept['error']:.2g}")
-    table = [[cell.strip() for cell in line.strip("│").split("│")] for line in out.split("sweep of elbow")[1].splitlines()]
+    lines = out.split("sweep of elbow")[1].splitlines()
+    table = [[cell.strip() for cell in line.strip("│").split("│")] for line in lines]
     assert [row for row in table if row[0] == "pressure drop in Pa"] == drops[::-1]
 
 
@@ -254,6 +255,13 @@ def test_what_the_mesh_contradicts_is_refused(folder, capsys, changes, message):
             [('"10 mm^2/s"', '"10 mm^2/s"\nhistory = "pulse.csv"')],
             "boundaries.inlets.in.history: is for an unsteady run",
         ),
+        (
+            [("[boundaries.outlets.right]", '[boundaries.outlets.right]\npressure = "1 Pa"\nhistory = "wrong.csv"')],
+            "boundaries.outlets.right.history: the columns of",
+        ),
+        ([("outlets.right]", 'outlets.right]\nhistory = "pulse.csv"')], "factors on the pressure: give one"),
+        ([('"0 mm/s"]', '"0 mm/s"], history = "pulse.csv"')], "walls.lid.history: is for an unsteady run"),
+        ([("wall = {}", 'wall = { history = "pulse.csv" }')], "factors on the velocity: give one"),
         ([("[boundaries.outlets.right]\n[boundaries.outlets.down]\n", "")], "what enters must leave: name an outlet"),
         ([CLOSED, ('"5 mm/s"', '"0 mm/s"')], "nothing moves the fluid"),
         ([CLOSED, ('reference_length = "1 mm"\n', "")], "flow.reference_length: a closed flow"),

@@ -5,7 +5,7 @@ import xml.etree.ElementTree as ElementTree
 import meshio
 import numpy as np
 import pytest
-from flow_cases import CHANNEL, UNSTEADY, rectangles, solved, table_of
+from flow_cases import CHANNEL, UNSTEADY, channel, rectangles, solved, table_of
 
 from twin.campaign.flow_march import statistics
 from twin.case import Results, load_any
@@ -66,6 +66,57 @@ def test_the_imbalance_of_a_flow_that_has_stopped_is_over_its_largest_inflow(tmp
     (record,) = solved(case_of(CHANNEL, *still, moving))
     balance = record["balance"]
     assert abs(balance["relative"]) < 1e-12 and balance["net"] == pytest.approx(balance["relative"] * 2e-5)
+
+
+OMEGA, STEPS = 4 * np.pi, 50  # of two periods a second, each in as many steps
+OSCILLATING = (
+    CHANNEL.split("[boundaries]")[0]
+    + """
+[boundaries]
+walls = { bottom = {BOTTOM}, top = {} }
+[boundaries.outlets.in]
+pressure = "LEFT"
+[boundaries.outlets.out]
+[flow]
+reference_length = "1 mm"
+reference_velocity = "1 um/s"
+[output.lines.across]
+from = ["1 mm", "0 mm"]
+to = ["1 mm", "1 mm"]
+points = 9
+"""
+    + f'[time]\nend = "1 s"\nstep = "{0.5 / STEPS} s"\n'
+)
+
+
+def oscillating(tmp_path, case_of, *changes):
+    """The speed at y, in m, at the end of a channel's second period, with cos(ωt) as the factor; and the record."""
+    moments = np.linspace(0, 1, 2 * STEPS + 1)
+    rows = "\n".join(f"{moment:.9g},{np.cos(OMEGA * moment):.12g}" for moment in moments)
+    (tmp_path / "cosine.csv").write_text(f"t,factor\n{rows}\n")
+    channel(tmp_path / "channel.msh", 0.2)
+    (record,) = solved(case_of(OSCILLATING, *changes))
+    line = record["lines"]["across"]
+    return np.array(line["at_m"])[:, 1], np.array(line["velocity_m_s"])[:, 0], record
+
+
+def test_a_wall_that_oscillates_carries_the_fluid_as_stokes_second_problem_says(tmp_path, case_of):
+    """Between two walls: u = Re U sinh λ(H − y)/sinh λH exp iωt, with λ² = iω/ν; α = H √(ω/ν) is 3.5."""
+    moving = 'velocity = ["1 um/s", "0 m/s"], history = "cosine.csv"'
+    y, speed, _ = oscillating(tmp_path, case_of, ("BOTTOM", moving), ("LEFT", "0 Pa"))
+    rate = np.sqrt(1j * OMEGA / 1e-6)
+    exact = 1e-6 * np.real(np.sinh(rate * (1e-3 - y)) / np.sinh(rate * 1e-3))
+    assert speed[0] == pytest.approx(1e-6) and speed == pytest.approx(exact, abs=5e-3 * 1e-6)
+
+
+def test_a_pressure_that_oscillates_drives_the_fluid_as_womersley_says(tmp_path, case_of):
+    """In a plane channel: u = Re Δp/(iωρL) (1 − cosh λ(y − H/2)/cosh λH/2) exp iωt."""
+    history = ('"LEFT"', '"2e-5 Pa"\nhistory = "cosine.csv"')
+    y, speed, record = oscillating(tmp_path, case_of, ("BOTTOM", ""), history)
+    rate, size = np.sqrt(1j * OMEGA / 1e-6), 2e-5 / (OMEGA * 1e3 * 2e-3)
+    exact = size * np.real((1 - np.cosh(rate * (y - 5e-4)) / np.cosh(rate * 5e-4)) / 1j)
+    assert speed == pytest.approx(exact, abs=1e-2 * np.abs(exact).max())
+    assert record["boundaries"]["in"]["pressure_pa"] == pytest.approx(2e-5, rel=1e-3)
 
 
 def test_a_start_through_a_narrow_orifice_does_not_blow_up(tmp_path, case_of):

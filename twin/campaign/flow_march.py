@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -43,9 +44,10 @@ class March:
         assert problem.case.time is not None  # noqa: S101 (the worker's own choice)
         self._time, self._scales = problem.case.time, scales
         self._comm, self._watch = problem.domain.comm, watch
-        self._flows = problem.flows_at(scales, scale)
+        self._flows = functools.partial(problem.flows, scales, scale)
+        moving = functools.partial(problem.boundaries, scales, scale)
         units = Units(scales.time_s, scales.velocity_m_s, "s, m/s and 1/s")
-        self._solver = TransientSolver(problem.domain, boundaries, watch=lambda line: None, units=units)
+        self._solver = TransientSolver(problem.domain, boundaries, watch=lambda line: None, units=units, moving=moving)
         self.velocity, self.pressure = self._solver.velocity, self._solver.pressure
         self.sample = Sample(problem, points, scales, self.velocity, self.pressure, self._solver.change)
         self._mesh = results.mesh / "junction.msh"

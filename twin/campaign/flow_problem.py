@@ -15,6 +15,7 @@ from dolfinx import mesh as dmesh
 
 from twin.campaign.run import check_laminar
 from twin.case import FlowCase
+from twin.case.flow import Inlet, Outlet, Wall
 from twin.case.tables import Formula, read_history, read_profile
 from twin.errors import BadInput
 from twin.fem.domain import Domain
@@ -104,7 +105,17 @@ class FlowProblem:
         self.base_pa = float(np.mean(pressures or [0.0]))
         self.areas = {name: domain.area(name) * area for name, _ in case.boundaries.roles}
         self.rates = {name: self._rate(name, area) for name in case.boundaries.inlets}
-        self._dragged = {name: self._dragged_in(name) * area for name in case.boundaries.inlets}
+        self._dragged = {
+            name: {wall: flow * area for wall, flow in self._dragged_in(name).items()} for name in self.rates
+        }
+        roles: tuple[Mapping[str, Inlet | Outlet | Wall], ...] = (
+            case.boundaries.inlets,
+            case.boundaries.outlets,
+            case.boundaries.walls,
+        )
+        self._histories = {
+            name: read_history(case.folder / one.history) for role in roles for name, one in role.items() if one.history
+        }
 
     def scales(self, scale: float) -> Scales:
         """The units at a factor on all rates and wall velocities."""
@@ -123,40 +134,38 @@ class FlowProblem:
             depth,
         )
 
-    def boundaries(self, scales: Scales, scale: float) -> Boundaries:
-        """Those of the solvers: pressures in ρU² above `base_pa`, wall velocities in U."""
-        case = self.case.boundaries
+    def boundaries(self, scales: Scales, scale: float, time: float | None = None) -> Boundaries:
+        """Those of the solvers: pressures in ρU² above `base_pa`, wall velocities in U; with their histories at a time
+        in L/U, where one is given.
+        """
+        case, factors = self.case.boundaries, self._factors(scales, time)
         return Boundaries(
             self.shapes.inlets,
-            {name: (outlet.pressure - self.base_pa) / scales.pressure_pa for name, outlet in case.outlets.items()},
             {
-                name: tuple(scale * part / scales.velocity_m_s for part in wall.velocity or ())
+                name: (outlet.pressure * factors.get(name, 1.0) - self.base_pa) / scales.pressure_pa
+                for name, outlet in case.outlets.items()
+            },
+            {
+                name: tuple(scale * factors.get(name, 1.0) * part / scales.velocity_m_s for part in wall.velocity or ())
                 for name, wall in case.walls.items()
             },
             self.shapes.mirrors,
         )
 
-    def flows(self, scales: Scales, scale: float) -> dict[str, float]:
-        """The volume flows of the inlets in U·L², in 2-D in U·L, less what sliding walls drag in at their rims."""
-        return {name: scale * (rate - self._dragged[name]) / scales.flow for name, rate in self.rates.items()}
-
-    def flows_at(self, scales: Scales, scale: float) -> Callable[[float], dict[str, float]]:
-        """The same as a function of the time in L/U, with the inlets' histories."""
-        factor = scale / scales.flow
-        tables = {
-            name: read_history(self.case.folder / inlet.history)
-            for name, inlet in self.case.boundaries.inlets.items()
-            if inlet.history is not None
+    def flows(self, scales: Scales, scale: float, time: float | None = None) -> dict[str, float]:
+        """The volume flows of the inlets in U·L², in 2-D in U·L, less what sliding walls drag in at their rims; with
+        histories as in `boundaries`.
+        """
+        factors = self._factors(scales, time)
+        return {
+            name: scale / scales.flow * (rate * factors.get(name, 1.0) - self._dragged_by(name, factors))
+            for name, rate in self.rates.items()
         }
 
-        def at(time: float) -> dict[str, float]:
-            factors = {name: history(*table, time * scales.time_s) for name, table in tables.items()}
-            return {
-                name: factor * (rate * factors.get(name, 1.0) - self._dragged[name])
-                for name, rate in self.rates.items()
-            }
-
-        return at
+    def _factors(self, scales: Scales, time: float | None) -> dict[str, float]:
+        if time is None:
+            return {}
+        return {name: history(*table, time * scales.time_s) for name, table in self._histories.items()}
 
     def outlet_reynolds(self, scales: Scales, flows: Mapping[str, float]) -> dict[str, float]:
         """Re of each outlet on its hydraulic diameter and its flow either way in m³/s, in 2-D m²/s."""
@@ -228,20 +237,25 @@ class FlowProblem:
             )
         return inlet.flow.value
 
-    def _dragged_in(self, name: str) -> float:
-        """What enters an inlet because its rim moves with a wall, in m/s times areas in reference lengths."""
-        if not self.case.boundaries.slides:
-            return 0.0
-        return -self._through(self._at_walls(), name)
+    def _dragged_in(self, name: str) -> dict[str, float]:
+        """What enters an inlet because its rim moves with each wall, in m/s times areas in reference lengths."""
+        return {wall: -self._through(self._at_wall(wall), name) for wall in self._sliding()}
 
-    def _at_walls(self) -> fem.Function:
-        """The velocity of the walls in m/s, zero elsewhere. Where two meet, the last one wins."""
+    def _dragged_by(self, name: str, factors: Mapping[str, float]) -> float:
+        """The same of all walls together, with factors on their velocities, in m³/s, in 2-D m²/s."""
+        return sum(factors.get(wall, 1.0) * flow for wall, flow in self._dragged[name].items())
+
+    def _sliding(self) -> list[str]:
+        return [name for name, wall in self.case.boundaries.walls.items() if any(wall.velocity or ())]
+
+    def _at_wall(self, moving: str) -> fem.Function:
+        """The velocity of one wall in m/s, zero elsewhere. Where two meet, the last one wins."""
         domain = self.domain
         element = basix.ufl.element("Lagrange", domain.mesh.basix_cell(), 2, shape=(domain.dim,))
         rim = fem.Function(fem.functionspace(domain.mesh, element))
         for name, wall in self.case.boundaries.walls.items():
             dofs = domain.dofs(rim.function_space, name)
-            rim.x.array.reshape(-1, domain.dim)[dofs] = wall.velocity or [0.0] * domain.dim
+            rim.x.array.reshape(-1, domain.dim)[dofs] = (name == moving and wall.velocity) or [0.0] * domain.dim
         return rim
 
     def _through(self, velocity: Any, *names: str) -> float:
@@ -287,18 +301,20 @@ class FlowProblem:
     def _check_closed(self) -> None:
         """Raises `BadInput` unless walls slide along themselves, and as much leaves at their rims as enters."""
         domain, n = self.domain, ufl.FacetNormal(self.domain.mesh)
-        for name, wall in self.case.boundaries.walls.items():
-            if wall.velocity is not None and any(wall.velocity):
-                speed = float(np.linalg.norm(wall.velocity))
-                across = domain.integral(abs(ufl.dot(ufl.as_vector(wall.velocity), n)) * domain.ds(name))
-                if across > ALONG * speed * domain.area(name):
-                    raise BadInput(
-                        f'the wall "{name}" does not slide along itself, and the flow is closed',
-                        "give it a velocity along the wall, or name an inlet and an outlet",
-                    )
         names = [name for name, _ in self.case.boundaries.roles]
+        leaks: dict[str | None, float] = {}  # walls of one history move together
+        for name in self._sliding():
+            wall = self.case.boundaries.walls[name]
+            velocity = np.array(wall.velocity)
+            across = domain.integral(abs(ufl.dot(ufl.as_vector(velocity), n)) * domain.ds(name))
+            if across > ALONG * float(np.linalg.norm(velocity)) * domain.area(name):
+                raise BadInput(
+                    f'the wall "{name}" does not slide along itself, and the flow is closed',
+                    "give it a velocity along the wall, or name an inlet and an outlet",
+                )
+            leaks[wall.history] = leaks.get(wall.history, 0.0) + self._through(self._at_wall(name), *names)
         area = sum(domain.area(name) for name in names)
-        if abs(self._through(self._at_walls(), *names)) > LEAK * self._wall_velocity() * area:
+        if max(map(abs, leaks.values()), default=0.0) > LEAK * self._wall_velocity() * area:
             raise BadInput(
                 "more flows out than in where sliding walls meet others, and the flow is closed",
                 "name the sliding walls first: where two walls meet, the last one wins, and a resting one is tight;"

@@ -159,11 +159,11 @@ class FlowWorker:
         }
 
     def _unsteady(self, scale: float, scales: Scales) -> dict[str, Any]:
-        boundaries = self.problem.boundaries(scales, scale)
+        boundaries = self.problem.boundaries(scales, scale, 0.0)
         march = March(self.problem, self.points, scales, scale, boundaries, self.results, self._watch)
         if not march.resume() and self.case.time is not None and self.case.time.start == "steady":
             solver = self._solver_for(boundaries)
-            flow = solver.solve(scales.reynolds, self.problem.flows_at(scales, scale)(0.0))
+            flow = solver.solve(scales.reynolds, self.problem.flows(scales, scale, 0.0))
             march.start(flow.velocity, flow.pressure)
         write_fields = functools.partial(self._write_fields, scales, march.velocity, march.pressure)
         summary = march.run(write_fields)

@@ -29,12 +29,12 @@ class Refinement:
     """One quantity on meshes from coarse to fine; `error` is the half-width of its band around the finest value.
 
     `relative` is that over the value (the grid convergence index), None where the value may as well be 0: `SMALL`, or
-    within its band of 0. `order` and `extrapolated` are None where the values show none. The notes: *same* on the two finest meshes, to the solver's
-    tolerance: the band is 1e-4 of the value · *two meshes*: second order is assumed, the band is 3 |φ₁ − φ₂|/(r₂₁² − 1)
-    and not below 1e-4 of the value · *no order* that is plausible, but a lower one: the same with an order of 0.5, or
-    the next band where that is wider · *too fast*: the order is above the formal one, so the last change is small by
-    chance and does not bound the error: the band is 3 times the largest change · *oscillates*: the same band · *close
-    meshes*: sizes differ by less than 1.3.
+    within its band of 0. `order` and `extrapolated` are None where the values show none. The notes: *same* on the two
+    finest meshes, to the solver's tolerance: the band is 1e-4 of the value · *two meshes*: second order is assumed, the
+    band is 3 |φ₁ − φ₂|/(r₂₁² − 1) and not below 1e-4 of the value · *no order* that is plausible, but a lower one: the
+    same with an order of 0.5, or the next band where that is wider · *too fast*: the order is above the formal one, so
+    the last change is small by chance and does not bound the error: the band is 3 times the largest change ·
+    *oscillates*: the same band · *close meshes*: sizes differ by less than 1.3.
     """
 
     unit: str
@@ -56,7 +56,8 @@ def refine(
     """The estimate from values on meshes of falling `sizes`; None with less than two that differ enough in size.
 
     `scale` is what a large value would be: changes that are tiny against it are those of the iterations, and of a value
-    that is small against it nothing relative is told. `formal` is the order that the method has for this quantity where the flow is smooth.
+    that is small against it nothing relative is told. `formal` is the order that the method has for this quantity where
+    the flow is smooth.
     """
     if len(values) < 2 or sizes[-2] / sizes[-1] < LEAST_RATIO:
         return None

@@ -28,6 +28,8 @@ Speed = Annotated[float, quantity("velocity")]
 Velocity = Annotated[float, quantity("velocity", positive=False)]
 KinematicViscosity = Annotated[float, quantity("kinematic viscosity")]
 AnyPressure = Annotated[float, quantity("pressure", positive=False)]
+#: A .csv with the columns t in s, factor, in an unsteady run: on the rate, the pressure or the velocity.
+History = str | None
 
 
 class Table(Strict):
@@ -145,7 +147,7 @@ class Inlet(Table):
     profile: str = Field("developed", description="developed, plug, or a .csv with the columns x, y[, z], speed")
     formula: str | None = Field(None, description="the shape in x, y, z in the mesh's unit, in the place of a profile")
     scale: bool = Field(True, description="false: the speeds of file or formula are m/s and give the flow")
-    history: str | None = Field(None, description="a .csv with the columns t in s, factor; for [time]")
+    history: History = None
 
     @model_validator(mode="after")
     def _one_rate(self) -> Inlet:
@@ -177,12 +179,26 @@ class Outlet(Table):
     """Where the fluid leaves freely, against a pressure in Pa."""
 
     pressure: AnyPressure = 0.0
+    history: History = None
+
+    @model_validator(mode="after")
+    def _something(self) -> Outlet:
+        if self.history is not None and self.pressure == 0:
+            raise ValueError("a history holds factors on the pressure: give one that is not 0")
+        return self
 
 
 class Wall(Table):
     """Where the fluid sticks; a wall may slide with a velocity in m/s."""
 
     velocity: Annotated[list[Velocity], Field(min_length=2, max_length=3)] | None = None
+    history: History = None
+
+    @model_validator(mode="after")
+    def _something(self) -> Wall:
+        if self.history is not None and not any(self.velocity or ()):
+            raise ValueError("a history holds factors on the velocity: give one that is not 0")
+        return self
 
 
 class Mirror(Table):
@@ -227,7 +243,7 @@ class FlowBoundaries(Table):
         if self.inlets and not self.outlets:
             raise ValueError("what enters must leave: name an outlet; without inlets and outlets the flow is closed")
         rates = [inlet.flow.value if inlet.flow else inlet.mean_velocity for inlet in self.inlets.values()]
-        pressures = {outlet.pressure for outlet in self.outlets.values()}
+        pressures = {(outlet.pressure, outlet.history) for outlet in self.outlets.values()}
         if not self.slides and not any(rate != 0 for rate in rates) and len(pressures) < 2:
             raise ValueError("nothing moves the fluid: give an inlet, a moving wall, or outlets of different pressures")
         if not self.walls and any(inlet.profile == "developed" and not inlet.formula for inlet in self.inlets.values()):
@@ -355,11 +371,20 @@ class FlowCase(Table):
             key = f"boundaries.inlets.{name}"
             if inlet.profile.endswith(".csv"):
                 found += _mistakes_of(f"{key}.profile", read_profile, self.folder / inlet.profile)
-            if inlet.history is not None:
-                if self.time is None:
-                    found.append((f"{key}.history", "is for an unsteady run, with a table [time]"))
-                found += _mistakes_of(f"{key}.history", read_history, self.folder / inlet.history)
+        for key, file in self._histories():
+            if self.time is None:
+                found.append((key, "is for an unsteady run, with a table [time]"))
+            found += _mistakes_of(key, read_history, self.folder / file)
         return found
+
+    def _histories(self) -> list[tuple[str, str]]:
+        """The files of histories, each with the key that names it."""
+        found: list[tuple[str, str | None]] = []
+        bounds = self.boundaries
+        found += [(f"boundaries.inlets.{name}.history", inlet.history) for name, inlet in bounds.inlets.items()]
+        found += [(f"boundaries.outlets.{name}.history", outlet.history) for name, outlet in bounds.outlets.items()]
+        found += [(f"boundaries.walls.{name}.history", wall.history) for name, wall in bounds.walls.items()]
+        return [(key, file) for key, file in found if file is not None]
 
     @property
     def level_names(self) -> list[str]:
@@ -394,8 +419,9 @@ class FlowCase(Table):
     def resolved(self) -> dict[str, Any]:
         """The case as JSON-like data in SI, with the contents of its tables; all but its mesh and its words."""
         data = self.model_dump(mode="json", exclude=_WORDS)
-        files = [name for inlet in self.boundaries.inlets.values() for name in (inlet.profile, inlet.history) if name]
-        data["files"] = {name: (self.folder / name).read_text() for name in files if name.endswith(".csv")}
+        profiles = [inlet.profile for inlet in self.boundaries.inlets.values() if inlet.profile.endswith(".csv")]
+        files = [*profiles, *(file for _, file in self._histories())]
+        data["files"] = {name: (self.folder / name).read_text() for name in files}
         if self.boundaries.slides:
             data["walls_in_order"] = list(self.boundaries.walls)  # which decides where a sliding and a resting one meet
         return data

@@ -121,7 +121,7 @@ def read_profile(path: Path) -> ProfileTable:
 
 
 def read_history(path: Path) -> tuple[list[float], list[float]]:
-    """Times in s and factors on an inlet's rate: the columns t, factor, with rising t."""
+    """Times in s and factors on a rate, a pressure or a velocity: the columns t, factor, with rising t."""
     header, rows = _read(path)
     if header != ("t", "factor"):
         raise BadInput(f"the columns of {path} are {', '.join(header) or 'unnamed'}", "name them t, factor")

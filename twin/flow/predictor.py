@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 import ufl
@@ -52,14 +53,14 @@ class Predictor:
         self.gradient = _compat.assemble_matrix(compiled(-p * ufl.div(v) * dx), [])
         w = unknowns.carrier
         self._convection = [compiled(ufl.dot(w, ufl.grad(a)) * b * dx)]
-        self._load = fem.Function(unknowns.velocities)
+        self._load, self._outside = fem.Function(unknowns.velocities), outlet_pressure(domain, boundaries)
+        self._pressing: fem.Form | None = None
         if outlets := boundaries.outlets:
             ds = domain.ds(*outlets, degree=QUADRATURE)
             back = ufl.min_value(ufl.dot(w, n), 0)
             self._convection.append(compiled(-back / 2 * a * b * ds))
-            outside = outlet_pressure(domain, boundaries)
-            petsc.assemble_vector(self._load.x.petsc_vec, compiled(-outside * ufl.dot(n, v) * ds))
-        self._load.x.scatter_reverse(InsertMode.add)
+            self._pressing = compiled(-self._outside * ufl.dot(n, v) * ds)
+        self.press(boundaries.outlets)
         self._constant: PETSc.Mat | None = None
         self._key: tuple[float, float] | None = None
         self._matrices = [self.mass.duplicate() for _ in held.groups]
@@ -74,6 +75,16 @@ class Predictor:
         self.damping = fem.Function(unknowns.velocities)  # what the second factor added last: the guess of the next
         self._damper: KrylovSolver | None = None
         self._damper_pace = 0.0
+
+    def press(self, pressures: Mapping[str, float]) -> None:
+        """Sets the pressures of the outlets, in ρU²."""
+        if self._pressing is None:
+            return
+        for name, value in pressures.items():
+            self._outside.x.array[self._domain.dofs(self._outside.function_space, name)] = value
+        self._load.x.array[:] = 0.0
+        petsc.assemble_vector(self._load.x.petsc_vec, self._pressing)
+        self._load.x.scatter_reverse(InsertMode.add)
 
     def times_mass(self, values: np.ndarray) -> np.ndarray:
         """The mass matrix times the owned part of a field, (nodes, dim)."""

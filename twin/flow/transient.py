@@ -10,6 +10,8 @@ A step of length k from uⁿ, uⁿ⁻¹, pⁿ, with D u = (a₀u − a₁uⁿ + 
    rounding: uⁿ⁺¹ passes every test of P1, so what flows in flows out in every step;
 5. pⁿ⁺¹ = pⁿ + φ − (ν + γ)∇·u*, plus what step 4 adds (the rotational form).
 
+Where the pressures of outlets change, pⁿ has their change added before, continued into the domain (`lift`).
+
 A steady state of these steps is one of Galerkin's equations with grad-div, whatever the step (ADR 008). Step 1 is in
 `predictor`, steps 2 to 5 are in `projection`; here is the march.
 """
@@ -37,6 +39,7 @@ from twin.fem.parallel import collect_in_step
 from twin.fem.storage import from_nodal, nodal, quadratic
 from twin.files import digest, whole
 from twin.flow.boundaries import Boundaries
+from twin.flow.lift import Lift
 from twin.flow.momentum import GRAD_DIV, metric
 from twin.flow.predictor import Predictor
 from twin.flow.projection import Projection
@@ -87,7 +90,8 @@ class TransientState:
 class TransientSolver:
     """Marches one domain in time. Lengths are in bores, velocities in U, pressures in ρU², times in bore/U.
 
-    `prescribed` gives boundaries a velocity in space and time, `force` gives the fluid one of a unit mass. Without an
+    `prescribed` gives boundaries a velocity in space and time, `force` gives the fluid one of a unit mass. Where
+    pressures of outlets or velocities of walls change, `moving` gives the same boundaries at a time. Without an
     outlet, walls and `prescribed` must close the domain, and the pressure keeps the mean over it that it starts with:
     zero from rest. Messages tell times and speeds in `units`.
     """
@@ -101,9 +105,11 @@ class TransientSolver:
         force: Moving | None = None,
         grad_div: float = GRAD_DIV,
         units: Units | None = None,
+        moving: Callable[[float], Boundaries] | None = None,
     ) -> None:
         self.domain = domain
         self.boundaries = boundaries or Boundaries.of_junction(domain)
+        self._moving = moving
         self._force = force
         self._watch = watch
         self._units = units or Units()
@@ -114,12 +120,13 @@ class TransientSolver:
         shared = domain, self.boundaries, self._unknowns, self._held
         self._predictor = Predictor(*shared, force, grad_div)
         self._projection = Projection(*shared, self._predictor, grad_div)
+        self._lift = Lift(domain, tuple(self.boundaries.outlets), self.pressures)
         self._crossing, self._cell_measure = self._crossing_form()
         self._history: deque[tuple[float, float, float]] = deque(maxlen=6)
         self._fastest = self._expected = 0.0
         with self._in_words(0.0):
             self._reach = {name: self._reached_by(name) for name in self.boundaries.inlets}
-        self._drive = self._driven()
+        self._drive = _driven(self.boundaries)
         self.start(None, None)
 
     @property
@@ -273,6 +280,7 @@ class TransientSolver:
         unknowns.carrier.x.array[:] = (1 + ratio) * now - ratio * old
         later = self.time + length
         values = self._values_at(later, at)
+        self._press(later)
         with self._in_words(later):
             for _ in range(self._passes):
                 predicted = self._predictor.predict(length, order, values, later)
@@ -295,11 +303,22 @@ class TransientSolver:
             now[:] = self._projection.impulse(now, self._fastest)
         self._unknowns.old.x.array[:] = now
 
+    def _press(self, later: float) -> None:
+        """The outlets' pressures of the end of a step, and what the pressure inside gains with them."""
+        if self._moving is None:
+            return
+        before, after = self._moving(self.time).outlets, self._moving(later).outlets
+        if changes := {name: after[name] - before[name] for name in after if after[name] != before[name]}:
+            self._unknowns.pressure.x.array[:] += self._lift.gain(changes)
+        self._predictor.press(after)
+
     def _values_at(self, time: float, at: Callable[[float], Mapping[str, float]]) -> np.ndarray:
         """The velocity at the boundaries at a time, and a look at how fast it is, and may make the fluid inside."""
         flows = at(time)
-        values = self._held.values(time, flows)
+        boundaries = self._moving(time) if self._moving else self.boundaries
+        values = self._held.values(time, flows, boundaries.walls)
         self._fastest = max(self._fastest, self._comm_max(float(np.abs(values).max(initial=0.0))))
+        self._drive = max(self._drive, _driven(boundaries))
         inside = self._drive + sum(abs(flows[name]) * reach for name, reach in self._reach.items())
         self._expected = max(self._expected, self._fastest, inside)
         return values
@@ -312,11 +331,6 @@ class TransientSolver:
         entering = self._held.entering({name: 1.0})
         fastest = self._comm_max(float(np.abs(entering).max(initial=0.0)))
         return self._comm_max(float(np.abs(self._projection.impulse(entering, fastest)).max(initial=0.0)))
-
-    def _driven(self) -> float:
-        """The speed that the outlets' pressures may give to fluid at rest by Bernoulli's equation, in U."""
-        pressures = self.boundaries.outlets.values()
-        return math.sqrt(2 * (max(pressures) - min(pressures))) if pressures else 0.0
 
     # -- measures ----------------------------------------------------------------------------------------------------
 
@@ -374,3 +388,9 @@ class TransientSolver:
         owned = len(self._cell_measure)
         rates = fem.assemble_vector(self._crossing).array[:owned] / self._cell_measure
         return self._comm_max(float(rates.max(initial=0.0)))
+
+
+def _driven(boundaries: Boundaries) -> float:
+    """The speed that the outlets' pressures may give to fluid at rest by Bernoulli's equation, in U."""
+    pressures = boundaries.outlets.values()
+    return math.sqrt(2 * (max(pressures) - min(pressures))) if pressures else 0.0

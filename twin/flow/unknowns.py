@@ -83,8 +83,11 @@ class Held:
         held = self.mask[: self._owned * self._dim]
         return (np.flatnonzero(held) + self._first * self._dim).astype(PETSc.IntType)
 
-    def values(self, time: float, flows: Mapping[str, float]) -> np.ndarray:
-        """The velocity at the boundaries (nodes · dim), zero elsewhere, with ghosts, for inlets' flows in U·bore².
+    def values(
+        self, time: float, flows: Mapping[str, float], walls: Mapping[str, tuple[float, ...]]
+    ) -> np.ndarray:
+        """The velocity at the boundaries (nodes · dim), zero elsewhere, with ghosts, for inlets' flows in U·bore² and
+        walls' velocities in U.
 
         Walls win at rims, mirrors over inlets.
         """
@@ -94,7 +97,7 @@ class Held:
         for name, moving in self._prescribed.items():
             dofs = self._dofs[name]
             values[dofs] = np.asarray(moving(time)(self._points[dofs].T)).T
-        for name, velocity in self._boundaries.walls.items():
+        for name, velocity in walls.items():
             values[self._dofs[name]] = velocity or 0.0
         return values.ravel()
 
