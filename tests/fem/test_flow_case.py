@@ -10,11 +10,12 @@ from twin.campaign.flow_case import estimate_error, flow_mesh, run_flow
 from twin.campaign.run import check_laminar
 from twin.case import Results
 from twin.errors import BadInput, NotConverged
-from twin.fem.domain import read_domain
+from twin.fem.domain import Domain, read_domain
 from twin.flow import Boundaries, SteadySolver
 from twin.flow.boundaries import mirror_axis
 from twin.flow.inlets import hydraulic_diameter, table_profile
 from twin.flow.probes import Probes
+from twin.flow.turns import turns_along
 
 pytestmark = pytest.mark.field
 
@@ -65,6 +66,9 @@ mean_velocity = "0.1 m/s"
 [flow]
 [output]
 shear = ["bottom", "step"]
+[output.lines.floor]
+from = ["0.02 mm", "0.02 mm"]
+to = ["7.98 mm", "0.02 mm"]
 """
 )
 
@@ -102,6 +106,51 @@ def test_the_flow_behind_a_step_attaches_where_finer_meshes_say(tmp_path, case_o
     assert kind == "attachment" and band["unit"] == "m" and band["values"][0] == place[0]
     assert band["values"] == pytest.approx([band["values"][1]] * 2, rel=0.03) and place[1] == 0
     assert record["shear"]["bottom"]["turns"][0]["at_m"][0] == band["values"][1]
+    bands = estimate_error(case, levels, 1.0)["quantities"]
+    length = bands["turn forward 1 of 1 floor"]
+    assert length["values"][1] + 2e-5 == pytest.approx(band["values"][1], rel=0.02) and length["unit"] == "m"
+    one, three = (record["lines"]["floor"]["turns"][-1]["at_m"] for record in (coarse, on_three))
+    assert three == pytest.approx(one)
+
+
+@pytest.mark.parametrize("dim", [2, 3])
+def test_a_line_tells_where_the_velocity_along_it_turns(dim):
+    """Of a quadratic field, between samples; a change that is weak against the mean speed is none."""
+    from dolfinx import fem
+    from dolfinx import mesh as dmesh
+
+    make = {2: dmesh.create_unit_square, 3: dmesh.create_unit_cube}[dim]
+    mesh = make(MPI.COMM_SELF, *[3] * dim)
+    domain = Domain(mesh, dmesh.meshtags(mesh, dim - 1, np.empty(0, np.int32), np.empty(0, np.int32)), {})
+    field = fem.Function(fem.functionspace(mesh, ("Lagrange", 2, (dim,))))
+    field.interpolate(lambda x: np.array([(x[0] - 0.2) * (x[0] - 0.7), *[0.3 + 0 * x[0]] * (dim - 1)]))
+    points = np.full((6, dim), 0.4)
+    points[:, 0] = np.linspace(0, 0.97, 6)
+    samples = Probes(domain, points).sample(field)
+    (first, there), (second, back) = turns_along(domain, field, points, samples)
+    assert (first, second) == ("turn backward", "turn forward")
+    assert there == pytest.approx([0.2, *[0.4] * (dim - 1)], abs=2e-4)
+    assert back == pytest.approx([0.7, *[0.4] * (dim - 1)], abs=2e-4)
+    assert [kind for kind, _ in turns_along(domain, field, points[::-1], samples[::-1])] == [second, first]
+    field.x.array.reshape(-1, dim)[:, 1] = 10
+    assert turns_along(domain, field, points, Probes(domain, points).sample(field)) == []
+
+
+def test_nothing_turns_in_a_body_that_a_line_crosses():
+    """Between two bars with a gap of half a length; the fluid in both flows towards it."""
+    from dolfinx import fem
+    from dolfinx import mesh as dmesh
+
+    whole = dmesh.create_unit_square(MPI.COMM_SELF, 4, 4)
+    bars = dmesh.locate_entities(whole, 2, lambda x: (x[0] < 0.26) | (x[0] > 0.74))
+    mesh = dmesh.create_submesh(whole, 2, bars)[0]
+    domain = Domain(mesh, dmesh.meshtags(mesh, 1, np.empty(0, np.int32), np.empty(0, np.int32)), {})
+    field = fem.Function(fem.functionspace(mesh, ("Lagrange", 2, (2,))))
+    field.interpolate(lambda x: np.array([0.5 - x[0], 0 * x[0]]))
+    points = np.array([[0.1, 0.5], [0.2, 0.5], [0.8, 0.5], [0.9, 0.5]])
+    samples = Probes(domain, points).sample(field)
+    assert samples[:, 0] == pytest.approx([0.4, 0.3, -0.3, -0.4])
+    assert turns_along(domain, field, points, samples) == []
 
 
 def test_three_inlets_share_one_outlet_and_one_is_a_plug(tmp_path, case_of):

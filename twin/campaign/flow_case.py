@@ -169,8 +169,8 @@ def quantities(record: dict[str, Any]) -> dict[str, Quantity]:
     """The numbers of a record that a finer mesh may change, by name.
 
     Integrals over boundaries converge with order 4 where the flow is smooth, twice as fast as the fields in the energy
-    norm. Velocities at a point do so with order 3 and pressures with 2, those of quadratic and linear interpolation;
-    shear with 2, as the gradient of a quadratic; means over time with 2, that of the steps.
+    norm. Velocities at a point, and where they turn, do so with order 3 and pressures with 2, those of quadratic
+    and linear interpolation; shear with 2, as the gradient of a quadratic; means over time with 2, that of the steps.
     """
     found: dict[str, Quantity] = {}
     units, boundaries, reference = record["units"], record["boundaries"], record["reference"]
@@ -193,9 +193,12 @@ def quantities(record: dict[str, Any]) -> dict[str, Quantity]:
     for name, one in record["shear"].items():
         found[f"largest shear {name}"] = Quantity(one["largest_pa"], "Pa", pressure, 2)
         found[f"mean shear {name}"] = Quantity(one["mean_pa"], "Pa", pressure, 2)
-        for label, place in turns(one):  # named with their number, so that meshes of other numbers are not compared
-            for axis, value in zip("xyz", place, strict=False):
+        for label, turn in turns(one):  # named with their number, so that meshes of other numbers are not compared
+            for axis, value in zip("xyz", turn["at_m"], strict=False):
                 found[f"{label} {name} {axis}"] = Quantity(value, "m", reference["length_m"], 2)
+    for name, one in record["lines"].items():
+        for label, turn in turns(one):
+            found[f"{label} {name}"] = Quantity(turn["from_start_m"], "m", reference["length_m"], 3)
     for name, one in record["probes"].items():
         found[f"pressure {name}"] = Quantity(one["pressure_pa"], "Pa", pressure, 2)
         for axis, value in zip("xyz", one["velocity_m_s"], strict=False):
@@ -208,10 +211,12 @@ def quantities(record: dict[str, Any]) -> dict[str, Quantity]:
     return found
 
 
-def turns(shear: dict[str, Any]) -> list[tuple[str, list[float]]]:
-    """Where the shear on a wall of a record turns: each kind counted along the wall, as in `attachment 1 of 2`."""
-    kinds = [one["kind"] for one in shear["turns"]]
+def turns(curve: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Where the shear on a wall of a record, or the velocity along a line, turns: each kind counted along the curve, as
+    in `attachment 1 of 2`.
+    """
+    kinds = [one["kind"] for one in curve["turns"]]
     return [
-        (f"{one['kind']} {kinds[: index + 1].count(one['kind'])} of {kinds.count(one['kind'])}", one["at_m"])
-        for index, one in enumerate(shear["turns"])
+        (f"{one['kind']} {kinds[: index + 1].count(one['kind'])} of {kinds.count(one['kind'])}", one)
+        for index, one in enumerate(curve["turns"])
     ]

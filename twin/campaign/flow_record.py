@@ -19,6 +19,7 @@ from twin.files import whole
 from twin.flow.forces import Force
 from twin.flow.probes import Probes
 from twin.flow.shear import WallShear, wall_shear
+from twin.flow.turns import turns_along
 
 STILL = 1e-9  # of the reference flow: where less enters, nothing does
 
@@ -88,14 +89,6 @@ class Sample:
         """
         boundaries = self._boundaries()
         probes = self._probes()
-        lines = {
-            name: {
-                "at_m": points.tolist(),
-                "velocity_m_s": (samples.sample(self._velocity) * self._scales.velocity_m_s).tolist(),
-                "pressure_pa": self._pressures_at(samples).tolist(),
-            }
-            for name, (points, samples) in self._points.lines.items()
-        }
         return {
             "boundaries": boundaries,
             "balance": self._balance([one["flow"] for one in boundaries.values()], before),
@@ -110,7 +103,7 @@ class Sample:
             },
             "probes": probes,
             "pressure_differences_pa": self._differences(probes),
-            "lines": lines,
+            "lines": {name: self._line(*line) for name, line in self._points.lines.items()},
         }
 
     def row(self) -> dict[str, float]:
@@ -145,6 +138,24 @@ class Sample:
                 one["peak_m_s"] = self._peak(name) * self._scales.velocity_m_s
             found[name] = one
         return found
+
+    def _line(self, points: np.ndarray, probes: Probes) -> dict[str, Any]:
+        """The samples at points in m, (n, dim), and where the velocity along the line turns."""
+        length, samples = self._scales.length_m, np.asarray(probes.sample(self._velocity))
+        turns = turns_along(self._problem.domain, self._velocity, points / length, samples)
+        return {
+            "at_m": points.tolist(),
+            "velocity_m_s": (samples * self._scales.velocity_m_s).tolist(),
+            "pressure_pa": self._pressures_at(probes).tolist(),
+            "turns": [
+                {
+                    "kind": kind,
+                    "at_m": (place * length).tolist(),
+                    "from_start_m": float(np.linalg.norm(place * length - points[0])),
+                }
+                for kind, place in turns
+            ],
+        }
 
     def _balance(self, flows: list[float], before: float) -> dict[str, Any]:
         """What is lost or gained, over the largest inflow; over the reference flow where nothing enters."""

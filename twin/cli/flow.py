@@ -225,6 +225,7 @@ def _show(case: FlowCase, record: Record, refinement: Record, reporter: Reporter
     if rows:
         reporter.table("forces on walls", ["wall", "axis", units["force"], "±", "coefficient"], rows)
     _show_shear(record, bands, reporter)
+    _show_lines(record, bands, reporter)
     if record["probes"]:
         rows = [
             [
@@ -252,13 +253,31 @@ def _show_shear(record: Record, bands: Record, reporter: Reporter) -> None:
         sizes = (f"{kind} shear {name}" for kind in ("largest", "mean"))
         largest, mean = (_band(bands, size) for size in sizes)
         rows.append([name, _digits(one["largest_pa"]), largest, _digits(one["mean_pa"]), mean])
-        for label, at in turns(one):
+        for label, turn in turns(one):
+            at = turn["at_m"]
             error = ", ".join(_band(bands, f"{label} {name} {axis}") for axis, _ in zip("xyz", at, strict=False))
             places.append([name, label, ", ".join(f"{value:.5g}" for value in at), error.strip(", ")])
     if rows:
         reporter.table("shear on walls", ["wall", "largest Pa", "±", "mean Pa", "±"], rows)
     if places:
         reporter.table("where the shear changes its direction", ["wall", "what", "at m", "± m"], places)
+
+
+def _show_lines(record: Record, bands: Record, reporter: Reporter) -> None:
+    rows = [
+        [
+            name,
+            label,
+            _digits(turn["from_start_m"]),
+            _band(bands, f"{label} {name}"),
+            ", ".join(f"{value:.5g}" for value in turn["at_m"]),
+        ]
+        for name, one in record["lines"].items()
+        for label, turn in turns(one)
+    ]
+    if rows:
+        title = "where the velocity along a line changes its direction"
+        reporter.table(title, ["line", "what", "m from its start", "± m", "at m"], rows)
 
 
 def _warnings(record: Record) -> list[str]:

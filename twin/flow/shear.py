@@ -9,7 +9,6 @@ wall is off by 0.8 % and 0.7 %. A t of second degree has as good a mean, but swi
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import Any
 
 import basix
@@ -25,10 +24,10 @@ from scipy.sparse.linalg import spsolve
 from twin.fem import _compat
 from twin.fem.domain import Domain
 from twin.fem.forms import compiled
+from twin.flow.turns import sign_changes
 
 DEGREE = 6  # of the quadrature: the shear shall not have an error of its own
 SAMPLES = 2  # the degree of the Gauss points where it is told: a projection of first degree is most accurate there
-WEAK = 0.02  # of a wall's mean shear: an eddy below it, as in a corner, is none that different meshes agree about
 FIRST = (1.0, 0.6)  # a wall's points begin with the lowest in this direction: few bodies are symmetric about it
 
 
@@ -63,20 +62,15 @@ class WallShear:
 
     def turns(self) -> list[tuple[str, np.ndarray]]:
         """Where the shear changes its direction along the wall, in order, (dim,): a `separation` where the fluid comes
-        from both sides, an `attachment` where it leaves to both. Stretches where the shear is `WEAK` don't count.
+        from both sides, an `attachment` where it leaves to both. Stretches where the shear is weak don't count.
         """
         found = []
         for first, end, closed in self.pieces:
-            here = self.along[first:end]
-            stretch = np.cumsum(np.diff(np.sign(here), prepend=np.sign(here[0])) != 0)
-            peak = np.zeros(stretch[-1] + 1)
-            np.maximum.at(peak, stretch, abs(here))
-            strong = [*(first + np.flatnonzero(peak[stretch] > WEAK * self.mean))]
-            for one, other in pairwise(strong + strong[:1] if closed else strong):
-                before, after = self.along[one], self.along[other]
-                if before * after < 0:
-                    place = (after * self.at[one] - before * self.at[other]) / (after - before)
-                    found.append(("separation" if before > 0 else "attachment", place))
+            here, at = self.along[first:end], self.at[first:end]
+            for one, other in sign_changes(here, self.mean, closed):
+                before, after = here[one], here[other]
+                place = (after * at[one] - before * at[other]) / (after - before)
+                found.append(("separation" if before > 0 else "attachment", place))
         return found
 
 

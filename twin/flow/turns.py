@@ -1,0 +1,52 @@
+"""Where what flows along a curve changes its direction: at the ends of eddies."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+from dolfinx import fem
+
+from twin.errors import BadInput
+from twin.fem.domain import Domain
+from twin.flow.probes import Probes
+
+WEAK = 0.02  # of the mean along a curve: an eddy below it, as in a corner, is none that different meshes agree about
+FINER = 33  # points between two samples of which the velocity turns: there it is quadratic, or nearly so
+
+
+def sign_changes(values: np.ndarray, mean: float, closed: bool = False) -> list[tuple[int, int]]:
+    """The numbers of the samples before and after each change of sign of `values`, (n,), along a curve, which may be
+    closed. Stretches of one sign that stay below `WEAK` times `mean` don't count.
+    """
+    stretch = np.cumsum(np.diff(np.sign(values), prepend=np.sign(values[0])) != 0)
+    peak = np.zeros(stretch[-1] + 1)
+    np.maximum.at(peak, stretch, abs(values))
+    strong = [int(index) for index in np.flatnonzero(peak[stretch] > WEAK * mean)]
+    pairs = pairwise(strong + strong[:1] if closed else strong)
+    return [(one, other) for one, other in pairs if values[one] * values[other] < 0]
+
+
+def turns_along(
+    domain: Domain, velocity: fem.Function, points: np.ndarray, samples: np.ndarray
+) -> list[tuple[str, np.ndarray]]:
+    """Where the velocity along a straight line turns, in order, (dim,): `turn forward` where it goes along the line
+    from there on, `turn backward` where it goes against it. What turns beyond a body that the line crosses does not
+    count.
+
+    `points` (n, dim) lie on the line, in the mesh's unit, in order; `samples` (n, dim) is the velocity there.
+    """
+    direction = (points[-1] - points[0]) / np.linalg.norm(points[-1] - points[0])
+    along, mean = samples @ direction, float(np.linalg.norm(samples, axis=1).mean())
+    found = []
+    for one, other in sign_changes(along, mean):
+        between = np.linspace(points[one], points[other], FINER)
+        try:
+            finer = np.asarray(Probes(domain, between).sample(velocity)) @ direction
+        except BadInput:  # on all ranks: a body lies between these samples
+            continue
+        first = int(np.flatnonzero(finer * along[other] > 0)[0])
+        before, after = finer[first - 1], finer[first]
+        place = (after * between[first - 1] - before * between[first]) / (after - before)
+        found.append(("turn forward" if along[other] > 0 else "turn backward", place))
+    return found
