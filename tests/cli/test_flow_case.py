@@ -319,14 +319,15 @@ def test_the_verdict_follows_a_flow_case_along_reynolds_numbers(folder, capsys):
     code, out, _ = run(capsys, *words)
     own = json.loads(out)
     assert code == 0 and [row["verdict"] for row in own["rows"]] == ["steady"]
-    code, out, _ = run(capsys, *words, "--reynolds", 20, 10)
+    code, out, errors = run(capsys, *words, "--reynolds", 23, 10)
     series = json.loads(out)["rows"]
-    assert [row["reynolds"] for row in series] == pytest.approx([10, 20])
+    assert [row["reynolds"] for row in series] == [10, 23]  # as asked for, not scaled there and back
+    assert "1/2: flow at Re 10: steady" in errors and "2/2: flow at Re 23: steady" in errors
     slow, fast = (row["modes"][0]["growth"] for row in series)
     assert slow == pytest.approx(own["rows"][0]["modes"][0]["growth"], rel=1e-3)
     assert slow < fast < 0  # in U/L
-    code, _, errors = run(capsys, *words, "--reynolds", 20, 10)
-    assert code == 0 and "reused" in errors
+    code, _, errors = run(capsys, *words, "--reynolds", 23, 10)
+    assert code == 0 and "2/2: flow reused" in errors
 
 
 @pytest.mark.field

@@ -5,9 +5,15 @@ import pytest
 from mpi4py import MPI
 from ufl import SpatialCoordinate
 
+from twin.campaign import stability_worker
+from twin.campaign.run import Event
 from twin.campaign.stability import onset
+from twin.case import Results
+from twin.cli import stability as cli_stability
+from twin.cli.console import Reporter
 from twin.errors import NotConverged
 from twin.fem.domain import read_domain
+from twin.files import read_json
 from twin.flow import Boundaries, SteadySolver, stability
 from twin.verification import steadiness
 from twin.verification.flow import small_connector, small_domain, streams
@@ -108,6 +114,28 @@ def test_a_flow_is_followed_to_the_state_that_it_goes_over_to(expansion):
     stability.follow(solver, before.modes[0])
     assert stability.verdict(solver).word == "steady" and lean() > 0.5
     assert at(100.0).word == "steady"
+
+
+def test_a_state_that_is_left_is_no_step_of_the_progress(tmp_path, monkeypatch, capsys):
+    """Of two Reynolds numbers, with two states left at the second one."""
+    words = iter(("steady", "unstable", "unstable", "steady"))
+    monkeypatch.setattr(stability_worker, "verdict", lambda solver: stability.Verdict(next(words), [None]))
+    monkeypatch.setattr(stability.Verdict, "as_dict", lambda self: {"verdict": self.word})
+    monkeypatch.setattr(stability_worker, "follow", lambda solver, mode: None)
+    with Reporter().progress("modes", 2) as bar:
+        watch = cli_stability._watch(bar, 2)
+        asked = {"name": "flow", "hash": "", "reynolds": [100.0, 230.0 - 3e-14], "follow": True}
+        tell = lambda kind, text="", **more: watch(Event(kind, "flow", text))  # noqa: E731
+        job = {"results": str(tmp_path), "mesh_hash": ""}
+        stability_worker._series(asked, lambda reynolds: (None, reynolds), tell, job, MPI.COMM_SELF)
+    assert capsys.readouterr().err.splitlines() == [
+        "modes …",
+        "modes 1/2: flow at Re 100: steady",
+        "modes 1/2: flow at Re 230: unstable",
+        "modes 1/2: flow at Re 230: unstable",
+        "modes 2/2: flow at Re 230: steady",
+    ]
+    assert [row["left"] for row in read_json(Results(tmp_path).stability("flow"))["rows"]] == [0, 0, 1, 2]
 
 
 def test_modes_that_do_not_converge_are_an_error_in_words(halves, monkeypatch):

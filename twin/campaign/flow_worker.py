@@ -132,7 +132,7 @@ class FlowWorker:
         solver, flow = self._steady_flow(scale, scales)
         flows = self.problem.outlet_flows(scales, flow.velocity)
         self.problem.check_laminar(scales, scale, self.job["allow_high_reynolds"], flows)
-        return solver, scales.reynolds
+        return solver, scales.reynolds if reynolds is None else reynolds
 
     def _steady_flow(self, scale: float, scales: Scales) -> tuple[SteadySolver, FlowSolution]:
         solver = self._solver_for(self.problem.boundaries(scales, scale))

@@ -28,7 +28,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Event:
-    """News of a point: `start`, `step` (with a line of text), `done` (with its status), or `reused`."""
+    """News of a point: `start`, `step` (with a line of text), `done` (with its status), or `reused`.
+
+    Of stability also, with text: `verdict` at a Reynolds number, or `left` for a state that the flow goes over from
+    there.
+    """
 
     kind: str
     point: str

@@ -63,9 +63,10 @@ def _series(one: dict[str, Any], steady: Steady, tell: Teller, job: dict[str, An
     tell("start")
     rows: list[dict[str, Any]] = []
 
-    def note(row: dict[str, Any], complete: bool) -> None:
+    def note(row: dict[str, Any], event: str, complete: bool) -> None:
         rows.append(row)
-        tell("step", text=f"verdict at Re {row['reynolds'] or 'of the case'}: {row['verdict']}")
+        at = f"{row['reynolds']:.6g}" if row["reynolds"] else "of the case"
+        tell(event, text=f"at Re {at}: {row['verdict']}")
         if comm.rank == 0:
             record: dict[str, Any] = {
                 "schema": SCHEMA,
@@ -85,7 +86,7 @@ def _series(one: dict[str, Any], steady: Steady, tell: Teller, job: dict[str, An
             solver, row["reynolds"] = steady(wanted)
             found = verdict(solver)
             while one["follow"] and found.word == "unstable":
-                note(row | found.as_dict(), complete=False)
+                note(row | found.as_dict(), "left", complete=False)
                 follow(solver, found.modes[0])
                 left += 1
                 row["left"] = left
@@ -93,7 +94,7 @@ def _series(one: dict[str, Any], steady: Steady, tell: Teller, job: dict[str, An
             row |= found.as_dict()
         except NotConverged as failure:
             row |= {"verdict": "unknown", "reason": failure.message}
-        note(row, complete=last)
+        note(row, "verdict", complete=last)
     tell("done", status=rows[-1]["verdict"])
 
 

@@ -118,13 +118,13 @@ def _of_flow_case(case: FlowCase, arguments: argparse.Namespace, reporter: Repor
 
 
 def _watch(bar: Bar, each: int) -> Any:
-    """Shows the news of a worker: one step for each verdict."""
+    """Shows the news of a worker: one step for each Reynolds number, however many states the flow goes over there."""
 
     def watch(event: Any) -> None:
         if event.kind == "reused":
             bar.advance(f"{event.point} reused", each)
-        elif event.kind == "step" and event.text.startswith("verdict "):
-            bar.advance(f"{event.point} {event.text.removeprefix('verdict ')}")
+        elif event.kind in ("verdict", "left"):
+            bar.advance(f"{event.point} {event.text}", 1 if event.kind == "verdict" else 0)
         else:
             bar.note(f"{event.point} {event.text}")
 
