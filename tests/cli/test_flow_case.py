@@ -200,6 +200,15 @@ def test_each_factor_of_a_sweep_keeps_its_own_band(folder, capsys):
 
 
 @pytest.mark.field
+def test_a_mesh_in_another_unit_is_warned_of_with_the_mesh(folder, capsys):
+    where = folder(('bore = "1 mm"', 'bore = "1 um"'))
+    make_meshes(where)
+    code, _, errors = run(capsys, "mesh", where, "--level", "fine")
+    words = "warning: mesh fine: it measures 3e-06 × 2e-06 m, but the probe left (and 3 more) lies outside"
+    assert code == 0 and words in " ".join(errors.split())
+
+
+@pytest.mark.field
 def test_an_unsteady_run_tells_its_series_and_plays(folder, capsys):
     """On two ranks: the split in time, why a column has no frequency, and frames for ParaView."""
     time = '[time]\nend = "0.1 s"\nstep = "0.02 s"\n[sweep]'

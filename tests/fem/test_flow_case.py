@@ -6,7 +6,8 @@ import pytest
 from flow_cases import CHANNEL, UNSTEADY, problem_of, rectangles, solved, table_of, worker_of
 from mpi4py import MPI
 
-from twin.campaign.flow_case import estimate_error, flow_mesh, run_flow
+from twin.campaign.flow_case import estimate_error, flow_mesh, run_flow, unit_m
+from twin.campaign.flow_unit import unit_doubt
 from twin.campaign.run import check_laminar
 from twin.case import Results
 from twin.errors import BadInput, NotConverged
@@ -291,6 +292,33 @@ def test_a_reynolds_number_of_a_mesh_in_the_wrong_unit_is_explained(case_of):
     with pytest.raises(BadInput, match="has Re 20000") as caught:
         problem.check_laminar(problem.scales(1.0), 1.0, allowed=False)
     assert "correct the bore" in caught.value.remedy and "the mesh measures 2 × 1 m" in caught.value.remedy
+
+
+REFERENCE = ("[flow]\n", '[flow]\nreference_length = "1 mm"\n')
+RATE = ('mean_velocity = "10 mm/s"', 'flow = "10 mm^2/s"')
+NO_POINTS = (CHANNEL[CHANNEL.index("[output.probes]") :], "")
+
+
+@pytest.mark.parametrize(
+    ("unit", "changes", "doubt"),
+    [
+        ("1 mm", [], ""),
+        ("1 mm", [REFERENCE, RATE], ""),
+        ("0.4 mm", [], "m, but the probe middle (and 2 more) lies outside of it: is"),
+        ("1 um", [], "it measures 2e-06 × 1e-06 m, but the probe middle (and 2 more) lies outside of it"),
+        ("1 um", [NO_POINTS], ""),
+        ("1 um", [NO_POINTS, REFERENCE], "but the reference length is 0.001 m"),
+        ("1 m", [REFERENCE], "it measures 2 × 1 m, but the reference length is 0.001 m"),
+        ("1 km", [], "the fluid takes 55.6 h to pass through it"),
+        ("1 ft", [RATE], "it measures 0.61 × 0.305 m, but the fluid takes 5.16 h to pass"),
+    ],
+)
+def test_a_length_of_the_unit_that_the_case_contradicts_is_doubted(case_of, unit, changes, doubt):
+    case = case_of(CHANNEL, ('bore = "1 mm"', f'bore = "{unit}"'), *changes)
+    made = flow_mesh(case, "channel", case.folder / "made")
+    found = unit_doubt(case, made, unit_m(case, "channel"))
+    assert doubt in found and bool(found) == bool(doubt)
+    assert not found or found.endswith("is the bore, the length of its unit, right?")
 
 
 def test_high_reynolds_numbers_need_permission():

@@ -326,9 +326,6 @@ class FlowProblem:
         for name, wall in self.case.boundaries.walls.items():
             if wall.velocity is not None and len(wall.velocity) != dim:
                 words.append(f"the velocity of the wall {name}")
-        points = {f"the probe {name}": point for name, point in self.case.output.probes.items()}
-        for name, line in self.case.output.lines.items():
-            points |= {f"the start of the line {name}": line.start, f"the end of the line {name}": line.end}
-        words += [name for name, point in points.items() if len(point) != dim]
+        words += [name for name, point in self.case.output.points.items() if len(point) != dim]
         if words:
             raise BadInput(f"the mesh is {dim}-D, and {', '.join(words)} is not", f"give {dim} numbers")

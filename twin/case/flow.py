@@ -310,6 +310,14 @@ class Output(Table):
     pressure_differences: dict[str, tuple[str, str]] = Field(default_factory=dict)
     fields_every: Time | None = Field(None, description="of an unsteady run: between two files fields-NUMBER.vtu")
 
+    @property
+    def points(self) -> dict[str, Point]:
+        """The places in m of probes and of both ends of lines, by what each is, in words."""
+        found = {f"the probe {name}": point for name, point in self.probes.items()}
+        for name, line in self.lines.items():
+            found |= {f"the start of the line {name}": line.start, f"the end of the line {name}": line.end}
+        return found
+
     @model_validator(mode="after")
     def _known(self) -> Output:
         for name, pair in self.pressure_differences.items():

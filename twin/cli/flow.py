@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from twin.campaign import estimate_error, flow_mesh, flow_state, run_flow, show_event
 from twin.campaign.flow_case import MESH_ALONE, quantities, turns, unit_m
+from twin.campaign.flow_unit import unit_doubt
 from twin.case import FlowCase, Results
 from twin.cli.common import ranks_of
 from twin.cli.console import Reporter
@@ -98,8 +99,9 @@ def make_mesh(case: FlowCase, level: str, results: Results, reporter: Reporter) 
     with reporter.progress(f"mesh {level}") as bar:
         made = flow_mesh(case, level, results.mesh)
         bar.advance(f"{made.quality.cells} cells, {'reused' if made.reused else 'built'}")
-    if made.quality.warning:
-        reporter.log(f"warning: mesh {level}: {made.quality.warning}")
+    doubt = unit_doubt(case, made, unit_m(case, level)) if case.junction.mesh else ""
+    for warning in filter(None, (made.quality.warning, doubt)):
+        reporter.log(f"warning: mesh {level}: {warning}")
     return made
 
 
