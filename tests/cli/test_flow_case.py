@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.image import imread
 
-from twin.case import FlowCase, load, load_any
+from twin.case import FlowCase, Results, load, load_any
 from twin.cli import flow
 from twin.cli.main import main
 from twin.errors import BadInput
+from twin.view.flow_scenes import flow_pictures
 
 CASES = Path(__file__).parents[2] / "cases"
 CYLINDER = CASES / "cylinder2d"
@@ -197,6 +199,14 @@ def test_each_factor_of_a_sweep_keeps_its_own_band(folder, capsys):
     lines = out.split("sweep of elbow")[1].splitlines()
     table = [[cell.strip() for cell in line.strip("│").split("│")] for line in lines]
     assert [row for row in table if row[0] == "pressure drop in Pa"] == drops[::-1]
+    code, out, _ = run(capsys, "view", where)
+    names = [f"{flow_name}-{kind}.png" for flow_name in ("flow-x0.5", "flow") for kind in ("speed", "pressure")]
+    assert code == 0 and out.split() == [str(where / "results" / "fine" / "pictures" / name) for name in names]
+    pixels = imread(where / "results" / "fine" / "pictures" / "flow-speed.png")[..., :3]
+    assert pixels.shape[1] == 1200 and np.allclose(pixels[0, 0], 1.0)
+    assert np.mean(np.any(pixels < 0.9, axis=2)) > 0.3
+    code, _, errors = run(capsys, "view", where, "--plane", "x = 1 mm")
+    assert code == 2 and "is 2-D" in errors
 
 
 @pytest.mark.field
@@ -227,6 +237,73 @@ def test_an_unsteady_run_tells_its_series_and_plays(folder, capsys):
     ]
     header, *rows = (point / "series.csv").read_text().splitlines()
     assert len(rows) == 5 and all(f"flow {name} m^2/s" in header for name in ("in", "right", "down"))
+
+
+def box_with_a_mirror(where):
+    """Half of a channel, 4 × 1 × 0.5: in at x = 0, out at x = 4, its mirror at z = 0."""
+    import gmsh
+
+    gmsh.initialize(interruptible=False)
+    gmsh.option.setNumber("General.Terminal", 0)
+    occ = gmsh.model.occ
+    occ.addBox(0, 0, 0, 4, 1, 0.5)
+    occ.synchronize()
+    names = {}
+    for _, tag in gmsh.model.getEntities(2):
+        x, _, z = occ.getCenterOfMass(2, tag)
+        names.setdefault({0: "in", 4: "right"}.get(round(x, 6)) or ("wall" if z > 1e-6 else "middle"), []).append(tag)
+    for boundary, tags in names.items():
+        gmsh.model.addPhysicalGroup(2, tags, name=boundary)
+    gmsh.model.addPhysicalGroup(3, [1], name="fluid")
+    gmsh.option.setNumber("Mesh.MeshSizeMax", 0.4)
+    gmsh.model.mesh.generate(3)
+    gmsh.write(str(where / "box.msh"))
+    gmsh.finalize()
+
+
+BOX = """
+name = "box"
+title = "Half of a channel"
+ranks = 1
+[junction]
+mesh = "box.msh"
+bore = "1 mm"
+[fluid]
+density = "1000 kg/m^3"
+viscosity = "1 mPa*s"
+[boundaries]
+walls = ["wall"]
+mirrors = ["middle"]
+[boundaries.inlets.in]
+mean_velocity = "1 mm/s"
+[boundaries.outlets.right]
+"""
+
+
+@pytest.mark.field
+def test_a_flow_in_space_is_drawn_on_its_mirror_or_on_any_plane(folder, capsys):
+    where = folder(text=BOX)
+    code, _, errors = run(capsys, "view", where)
+    assert code == 2 and "there is no flow to draw" in errors and "twin solve" in errors
+    box_with_a_mirror(where)
+    assert run(capsys, "solve", where)[0] == 0
+    drawn = where / "results" / "box" / "pictures" / "flow-speed.png"
+    for words, title in (([], "Speed at z = 0 m"), (["--plane", "y = 0.25 mm"], "Speed at y = 0.00025 m")):
+        code, out, errors = run(capsys, "view", where, *words)
+        assert code == 0 and out.split()[0] == str(drawn), errors
+        (record,) = [json.loads(path.read_text()) for path in where.glob("results/box/points/*/record.json")]
+        solved = [(Results(where / "results" / "box"), record)]
+        assert flow_pictures(load_any(where), solved, words[1] if words else None)[0].title == title
+        pixels = imread(drawn)[..., :3]
+        rows = np.flatnonzero(np.any(pixels[45:-85, 600] < 0.9, axis=1)) + 45
+        wall, middle = pixels[rows[0] + 4, 600], pixels[int(rows.mean()), 600]
+        assert wall[1] < 0.2 and wall[2] > 0.25, "at rest it is dark"
+        assert middle[1] > 0.6, "the fastest is green or yellow"
+    code, _, errors = run(capsys, "view", where, "--plane", "x = 5 mm")
+    assert code == 2 and "the plane x = 0.005 m does not meet the mesh" in errors and "from 0 to 0.004 m" in errors
+    for wrong in ("w = 1 mm", "x", "x = 1"):
+        code, _, errors = run(capsys, "view", where, "--plane", wrong)
+        assert code == 2 and "remedy: " in errors
 
 
 @pytest.mark.field
@@ -312,7 +389,7 @@ def test_a_flow_case_may_leave_out_its_table_flow(folder):
 
 def test_verbs_of_the_reactor_say_that_they_are_not_for_a_flow_case(folder, capsys):
     where = folder()
-    for verb in ("fit", "calibrate", "setpoint", "view", "report"):
+    for verb in ("fit", "calibrate", "setpoint", "report", "dashboard"):
         code, _, errors = run(capsys, verb, where)
         assert code == 2 and "is a flow case" in errors and "remedy: " in errors
         assert "sweep, status or stability" in errors and "no sweeps" not in errors

@@ -10,7 +10,7 @@ from twin.case import Case, Results
 from twin.case.schema import Junction
 from twin.errors import BadInput, Missing, TwinError
 from twin.view import draw_pictures, scenes
-from twin.view.render import boundary_parts, inlet_seeds, load, middle_plane, mirrored
+from twin.view.render import _cut, boundary_parts, colour_limits, inlet_seeds, load, middle_plane, mirrored
 from twin.view.scenes import KINDS, pictures
 from twin.view.stages import notable, point_states
 
@@ -82,6 +82,21 @@ def test_a_mesh_of_the_users_own_is_drawn_as_it_is(case: Case, results: Results,
     make.solve(own, results, grid)
     shown = [picture.kind for picture in pictures(own, "coarse", results, [POINT])]
     assert shown == ["mesh", "speed", "concentration", "pressure"]
+
+
+def test_a_cut_of_quadratic_cells_has_their_values(grid: Any) -> None:
+    """In quarters of edges a parabola is off by (h/4)²/4 in each direction, in the halves of VTK by four times that."""
+    grid["speed"] = grid.points[:, 0] ** 2 + grid.points[:, 2] ** 2
+    section = _cut(grid, 1, 0.17, "speed")
+    exact = section.points[:, 0] ** 2 + section.points[:, 2] ** 2
+    assert section.points[:, 1] == pytest.approx(0.17) and section.area == pytest.approx(4 * 13)
+    assert section["speed"] == pytest.approx(exact, abs=2 / 64 + 1e-9)
+
+
+def test_noise_about_a_constant_has_one_colour() -> None:
+    noise = 5 + 1e-12 * np.sin(np.arange(100.0))
+    assert colour_limits(noise, {"scalars": "pressure", "least": 1e-3}) == pytest.approx((5, 5.001), abs=1e-9)
+    assert colour_limits(noise, {"scalars": "speed", "least": 1e-3}) == pytest.approx((0, 5))
 
 
 def program(path: Path, body: str) -> str:

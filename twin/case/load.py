@@ -47,7 +47,7 @@ def load(folder: Path | str) -> Case:
     if isinstance(case, FlowCase):
         raise BadInput(
             f"{folder} is a flow case: it has neither two streams to mix, nor crystals, nor a rig",
-            f"use twin mesh, solve, sweep, status or stability {folder}; its fields.vtu opens in ParaView",
+            f"use twin mesh, solve, view, sweep, status or stability {folder}; its fields.vtu opens in ParaView",
         )
     return case
 

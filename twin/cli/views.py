@@ -5,15 +5,22 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from twin.case import Case, Results
-from twin.cli.common import add_verb, opened
+from twin.case import Case, FlowCase, Results
+from twin.case.load import load_any
+from twin.cli import flow
+from twin.cli.common import add_verb, need_field_half, opened
 from twin.cli.console import Reporter
-from twin.view import draw_pictures, serve, write_report
+from twin.errors import BadInput
+from twin.view import draw_flow_pictures, draw_pictures, serve, write_report
 
 
 def add_verbs(verbs: Any) -> None:
     """Adds the verbs of this file."""
-    add_verb(verbs, "view", view, "draw the pictures of mesh, flow and concentration", "twin view cases/liang2023")
+    parser = add_verb(
+        verbs, "view", view, "draw the pictures of mesh, flow and concentration", "twin view cases/liang2023"
+    )
+    where = 'of a flow case in 3-D: where it is cut, e.g. "z = 2 mm" (default: the mirror, or the middle)'
+    parser.add_argument("--plane", metavar="PLANE", help=where)
     add_verb(verbs, "report", report, "write the self-contained HTML report", "twin report cases/liang2023")
     parser = add_verb(
         verbs, "dashboard", dashboard, "serve the live page on this machine", "twin dashboard cases/liang2023"
@@ -23,8 +30,16 @@ def add_verbs(verbs: Any) -> None:
 
 def view(arguments: argparse.Namespace, reporter: Reporter) -> Any:
     """`twin view`."""
-    case, level, results = opened(arguments)
-    pictures = draw_all(case, level, results, reporter)
+    case = load_any(arguments.case)
+    if isinstance(case, FlowCase):
+        need_field_half("view of a flow case", "meshio")
+        with reporter.progress("pictures") as bar:
+            pictures: list[Any] = list(draw_flow_pictures(case, flow.finest(case, arguments), arguments.plane))
+            bar.advance(f"{len(pictures)} pictures")
+    elif arguments.plane is not None:
+        raise BadInput("--plane is for flow cases", "leave it out: a reactor case has its planes")
+    else:
+        pictures = draw_all(*opened(arguments), reporter)
     for picture in pictures:
         reporter.say(str(picture))
     return {"pictures": pictures}

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
-from twin.case import Case, Results
+from twin.case import Case, FlowCase, Results
 
-__all__ = ["draw_pictures", "serve", "write_report"]
+__all__ = ["draw_flow_pictures", "draw_pictures", "serve", "write_report"]
 
 
 def draw_pictures(case: Case, level: str, results: Results, points: Sequence[str] | None = None) -> list[Path]:
@@ -18,6 +19,15 @@ def draw_pictures(case: Case, level: str, results: Results, points: Sequence[str
     from twin.view.scenes import draw_pictures as draw
 
     return draw(case, level, results, points)
+
+
+def draw_flow_pictures(
+    case: FlowCase, solved: Sequence[tuple[Results, dict[str, Any]]], plane: str | None = None
+) -> list[Path]:
+    """See `twin.view.flow_scenes.flow_pictures`."""
+    from twin.view.flow_scenes import flow_pictures
+
+    return [picture.path for picture in flow_pictures(case, solved, plane)]
 
 
 def write_report(case: Case, level: str, results: Results) -> Path:

@@ -22,6 +22,8 @@ FONT = str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
 #: Heights in pixels: of a colour bar alone, of a line of text, of the heading.
 _BAR, _LINE, _HEADING = 18, 24, 40
 _FONT_FILE = 4  # VTK_FONT_FILE
+#: Units of a scale and how many of them are a mm, the longest first.
+_LENGTHS = ((1e-3, "m"), (1.0, "mm"), (1e3, "µm"))
 
 
 class Canvas:
@@ -43,6 +45,8 @@ class Canvas:
         self._scale = max(self._scale, extent[1] / (self.height - above - below))
         middle = (low + high) / 2 + np.array([0.0, (above - below) / 2 * self._scale])
         focus = middle[0] * right + middle[1] * upward + np.mean(points, axis=0) @ forward * forward
+        self._corner = focus - self._scale * (WIDTH / 2 * right + self.height / 2 * upward)
+        self._right, self._upward = right, upward
         self.plotter = pv.Plotter(off_screen=True, window_size=(WIDTH, self.height))
         self.plotter.set_background("white")
         self.plotter.enable_anti_aliasing("ssaa")
@@ -71,6 +75,11 @@ class Canvas:
     def solid(cls, mesh: Any, above: float = 0.5) -> Canvas:
         """From the side of +y, from above and a little from downstream; the outlet runs to the right."""
         return cls(mesh.points, (-above, -1.0, -0.3), (0, 0, 1), above=30, below=30)
+
+    @classmethod
+    def plane(cls, mesh: Any, right: int, upward: int) -> Canvas:
+        """Square at a plane section, with one axis to the right and one up; room for a colour bar and a scale below."""
+        return cls(mesh.points, np.cross(np.eye(3)[upward], np.eye(3)[right]), np.eye(3)[right], above=50, below=90)
 
     def paint(self, mesh: Any, scalars: str, limits: tuple[float, float], **options: Any) -> Any:
         """Adds a surface coloured by a scalar, without light, so that colours are those of the bar."""
@@ -141,10 +150,24 @@ class Canvas:
         self.body(pv.Line((x, y, z), (x, y, z + length)), color=INK, line_width=4, lighting=False)
         self.label((x - 16 * self._scale, y, z + length / 2), text)
 
+    def scale(self, text: str) -> None:
+        """A bar of a round length in the lower left corner, with its length and a text beside it."""
+        length = _round(180 * self._scale)
+        start = self._corner + self._scale * (14.0 * self._right + 30.0 * self._upward)
+        self.body(pv.Line(start, start + length * self._right), color=INK, line_width=4, lighting=False)
+        factor, unit = next((f, u) for f, u in _LENGTHS if length * f >= 0.1 or u == "µm")
+        self.say(f"{length * factor:g} {unit}; {text}", (28.0 + length / self._scale, 22.0))
+
     def save(self, path: Path) -> None:
         """Writes the PNG."""
         self.plotter.renderer.ResetCameraClippingRange()
         self.plotter.screenshot(str(path), return_img=False)
+
+
+def _round(length: float) -> float:
+    """The largest of 1, 2, 5, 10, … that is no longer."""
+    power = 10.0 ** np.floor(np.log10(length))
+    return float(power * max(step for step in (1, 2, 5) if step * power <= length * (1 + 1e-9)))
 
 
 def _in_font(text_property: Any, size: int) -> None:

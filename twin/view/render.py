@@ -29,17 +29,22 @@ _LIMITS, _TICKS = (0.05, 20.0), [0.05, 0.2, 1.0, 5.0, 20.0]
 _CONCENTRATION = "precursor stream over its mixed share; smeared by the grid"
 #: Cross-sections of a picture; streamlines of each inlet, and their radius in bores.
 _DISCS = 7
+#: The edges on whose middles VTK has the other nodes of a quadratic tetrahedron, in order.
+_EDGES = ((0, 1), (1, 2), (2, 0), (0, 3), (1, 3), (2, 3))
 _LINES = {"antisolvent": (70, 0.008), "precursor": (120, 0.011)}
 
 
 def load(task: Task) -> Any:
-    """The grid of a task in mm, with speed in m/s, pressure in Pa and the concentration over its mixed value."""
+    """The grid of a task in mm, with speed in m/s, pressure in Pa and, where there is one, the concentration over its
+    mixed value.
+    """
     grid = pv.read(task["source"])
     grid.points = np.asarray(grid.points, float) * task["bore_mm"]
     if "velocity" in grid.point_data:
         velocity = np.asarray(grid["velocity"], float)
         grid["speed"] = np.linalg.norm(velocity, axis=1) * task["velocity_m_s"]
         grid["pressure"] = np.asarray(grid["pressure"], float) * task["pressure_pa"]
+    if "concentration" in grid.point_data:
         grid["ratio"] = np.clip(np.asarray(grid["concentration"], float) / task["mean"], 1e-6, None)
     return grid
 
@@ -91,6 +96,61 @@ def _flat(
         canvas.label(place, task[role], _STREAM[role], "left")
     canvas.ruler((x0 + 0.45 * bore, 0.0, z0 + 5.2 * bore), 2.0, "2 mm")
     return canvas
+
+
+def draw_plane(task: Task) -> Canvas:
+    """A scalar on a plane square to an axis, or all over a 2-D mesh, with the longer edge to the right."""
+    grid, axis = load(task), task["axis"]
+    if task["cut_mm"] is None:
+        section = edge = grid.extract_surface(algorithm="dataset_surface", nonlinear_subdivision=2)
+    else:
+        section, edge = _cut(grid, axis, task["cut_mm"], task["scalars"]), grid.slice(**_square(axis, task["cut_mm"]))
+    x0, x1, y0, y1, z0, z1 = section.bounds
+    edges = np.array([x1 - x0, y1 - y0, z1 - z0])
+    upward, right = sorted((part for part in range(3) if part != axis), key=lambda part: (edges[part], -part))
+    limits = colour_limits(section[task["scalars"]], task)
+    canvas = Canvas.plane(section, right, upward)
+    actor = canvas.paint(section, task["scalars"], limits, cmap=_MAPS[task["scalars"]])
+    canvas.outline(edge)
+    canvas.bar(actor, task["bar"])
+    canvas.heading(task["heading"], left=True)
+    canvas.scale(f"{'xyz'[right]} to the right, {'xyz'[upward]} up")
+    return canvas
+
+
+def colour_limits(values: Any, task: Task) -> tuple[float, float]:
+    """Between which values colours differ: a speed begins at 0, and noise about a constant is of one colour."""
+    low, high = (float(end) for end in np.percentile(values, (0.1, 99.9)))
+    if task["scalars"] == "speed":
+        low, high = 0.0, float(np.max(values))
+    return low, max(high, low + task["least"])
+
+
+def _cut(grid: Any, axis: int, at: float, scalars: str) -> Any:
+    """The section square to an axis. Its cells are parted first: VTK takes a quadratic one as linear in halves."""
+    cells = grid.cells_dict[pv.CellType.QUADRATIC_TETRA]
+    places = np.asarray(grid.points)[cells, axis]
+    cells = cells[(places.min(axis=1) <= at) & (places.max(axis=1) >= at)]
+    corners = _parted(_parted(np.eye(4)[None])).reshape(-1, 4)
+    middles = [4 * corners[:, one] * corners[:, other] for one, other in _EDGES]
+    shapes = np.column_stack([corners * (2 * corners - 1), *middles])
+    points = np.einsum("pn,cnd->cpd", shapes, np.asarray(grid.points)[cells]).reshape(-1, 3)
+    parts = pv.UnstructuredGrid({pv.CellType.TETRA: np.arange(len(points)).reshape(-1, 4)}, points)
+    parts[scalars] = np.einsum("pn,cn->cp", shapes, np.asarray(grid[scalars])[cells]).ravel()
+    return parts.slice(**_square(axis, at))
+
+
+def _square(axis: int, at: float) -> dict[str, Any]:
+    return {"normal": np.eye(3)[axis], "origin": at * np.eye(3)[axis]}
+
+
+def _parted(tetrahedra: np.ndarray) -> np.ndarray:
+    """The eight parts of each tetrahedron, halved along its edges: (n, 4, 4) by barycentric coordinates, (8n, 4, 4)."""
+    a, b, c, d = (tetrahedra[:, corner] for corner in range(4))
+    ab, bc, ca, ad, bd, cd = ((tetrahedra[:, one] + tetrahedra[:, other]) / 2 for one, other in _EDGES)
+    outer = [(a, ab, ca, ad), (ab, b, bc, bd), (ca, bc, c, cd), (ad, bd, cd, d)]
+    inner = [(ab, ca, ad, bd), (ab, ca, bc, bd), (ca, ad, bd, cd), (ca, bc, bd, cd)]
+    return np.concatenate([np.stack(part, axis=1) for part in outer + inner])
 
 
 def arm_sides(task: Task, gap: float = 0.25) -> dict[str, tuple[float, float, float]]:
@@ -211,6 +271,8 @@ _BOUNDARY = {**_STREAM, "outlet": OUTLET, "wall": WALL, "symmetry": "#f6ecd2"}
 _BOUNDARY_TEXT = {"wall": "#6b7885", "symmetry": "#8f7325"}
 _EDGE = "#4a5560"
 
+_MAPS = {"speed": "viridis", "pressure": "cividis"}
+
 DRAWERS: dict[str, Callable[[Task], Canvas]] = {
     "mesh": draw_mesh,
     "speed": draw_speed,
@@ -218,6 +280,7 @@ DRAWERS: dict[str, Callable[[Task], Canvas]] = {
     "concentration": draw_concentration,
     "sections": draw_sections,
     "streamlines": draw_streamlines,
+    "plane": draw_plane,
 }
 
 

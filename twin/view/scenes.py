@@ -69,14 +69,21 @@ def pictures(
     jobs = [_mesh_job(case, level, results)]
     jobs += [_point_job(case, results, state, kind) for state in states for kind in KINDS]
     jobs = [(picture, task) for picture, task in jobs if task["arms"] or picture.kind not in _KNOWN_AXES]
+    draw(jobs, results, follow)
+    return [picture for picture, _ in jobs]
+
+
+def draw(
+    jobs: Sequence[tuple[Picture, dict[str, Any]]], results: Results, follow: Callable[[str], None] = lambda name: None
+) -> None:
+    """Draws what is not there as its task and its fields are now."""
     known = _known(results)
-    stale = [task for picture, task in jobs if not _fresh(task, known)]
+    stale = [task for _, task in jobs if not _fresh(task, known)]
     if stale:
         folder(results.pictures)
         _render(stale, follow)
         made = {Path(task["target"]).name: _key(task) for _, task in jobs}
         write_json(results.pictures / "index.json", known | made)
-    return [picture for picture, _ in jobs]
 
 
 def _chosen(states: list[PointState], names: Sequence[str] | None) -> list[PointState]:
