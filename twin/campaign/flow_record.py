@@ -70,7 +70,8 @@ class Sample:
             name: np.array([_integral(domain, part * domain.ds(name))() for part in normal]) * scales.area
             for name in self._output.forces
         }
-        self._force = {name: self._force_on(name, change) for name in self._output.forces}
+        fields = velocity, pressure, scales.reynolds
+        self._force = {name: Force(domain, *fields, name, change).now for name in self._output.forces}
         inlets = problem.case.boundaries.inlets
         self._entering = {name: domain.dofs(velocity.function_space, name) for name in inlets}
 
@@ -211,21 +212,6 @@ class Sample:
             coefficient = None if over is None else (force / over).tolist()
             found[name] = {"force": force.tolist(), "coefficient": coefficient}
         return found
-
-    def _force_on(self, name: str, change: fem.Function | None) -> Callable[[], np.ndarray]:
-        """From the weak form, which is more accurate; from the stress where the wall meets an inlet or outlet: there
-        the weak form would count a part of what acts on those.
-        """
-        domain, velocity, pressure = self._problem.domain, self._velocity, self._pressure
-        mine = domain.dofs(velocity.function_space, name)
-        ends = [domain.dofs(velocity.function_space, end) for end in self._push]
-        if not domain.comm.allreduce(sum(len(np.intersect1d(mine, end)) for end in ends)):
-            reynolds = self._scales.reynolds
-            return Force(domain, velocity, pressure, reynolds, name, change).now
-        n = ufl.FacetNormal(domain.mesh)
-        stress = 2 / self._scales.reynolds * ufl.dot(ufl.sym(ufl.grad(velocity)), n) - pressure * n
-        parts = [_integral(domain, -stress[axis] * domain.ds(name)) for axis in range(domain.dim)]
-        return lambda: np.array([part() for part in parts])
 
 
 def _integral(domain: Domain, form: ufl.Form) -> Callable[[], float]:

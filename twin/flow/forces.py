@@ -12,8 +12,6 @@ from dolfinx import mesh as dmesh
 from twin.errors import BadInput
 from twin.fem.domain import Domain
 from twin.fem.forms import compiled
-from twin.flow.boundaries import Boundaries
-from twin.flow.momentum import outlet_pressure
 
 DEGREE = 6  # of the quadrature: the force shall not add an error of its own
 
@@ -23,10 +21,13 @@ class Force:
 
     −R(v) of the weak form, with v = e_i at the boundary's nodes and zero at all others: what holds the boundary's
     velocity is what the fluid exerts. It converges at twice the rate of the stresses at the wall (Babuška & Miller
-    1984; John & Matthies 2001). Where nodes are shared with another boundary, so is the force at them.
+    1984; John & Matthies 2001). At the edges that it shares with other boundaries v reaches one cell far onto those.
+    What acts on them there is taken away, by their own stresses: over so narrow a strip these do little harm. Left in,
+    it is an error of first order, a tenth of the drag of a short pipe with cells of 0.18 bores. Without it the drag is
+    off by 0.01 %, where the stress at the wall has 0.35 %.
 
-    `change` is ∂u/∂t of an unsteady flow. `boundaries` are needed only where `name` touches an outlet. The stabilizing
-    terms of the steady solver are left out: they vanish with the residual.
+    `change` is ∂u/∂t of an unsteady flow. The stabilizing terms of the steady solver are left out: they vanish with the
+    residual.
     """
 
     def __init__(
@@ -37,15 +38,13 @@ class Force:
         reynolds: float,
         name: str,
         change: Any = None,
-        boundaries: Boundaries | None = None,
     ) -> None:
         if not reynolds > 0:
             raise BadInput(f"the Reynolds number is {reynolds:g}", "give a positive one")
         space = velocity.function_space
         self._domain, self._dofs = domain, domain.dofs(space, name)
-        v = ufl.TestFunction(space)
         nu = fem.Constant(domain.mesh, 1 / reynolds)
-        self._form = compiled(self._galerkin(velocity, pressure, v, nu, change, boundaries or Boundaries({}, {}, {})))
+        self._form = compiled(self._balance(velocity, pressure, ufl.TestFunction(space), nu, name, change))
 
     def now(self) -> np.ndarray:
         """The force, (dim,), in ρU²·bore² (in 2-D ρU²·bore), at what the fields are now."""
@@ -53,28 +52,38 @@ class Force:
         held = fem.assemble_vector(self._form).array.reshape(-1, dim)[self._dofs].sum(axis=0)
         return -np.asarray(self._domain.comm.allreduce(held))
 
-    def _galerkin(self, u: Any, p: Any, v: Any, nu: Any, change: Any, boundaries: Boundaries) -> Any:
-        domain, n = self._domain, ufl.FacetNormal(self._domain.mesh)
+    def _balance(self, u: Any, p: Any, v: Any, nu: Any, name: str, change: Any) -> Any:
+        """R(v), less what acts on the other boundaries."""
+        dim, n = self._domain.dim, ufl.FacetNormal(self._domain.mesh)
+        cells = self._cells(u.function_space)
         inertia = ufl.dot(ufl.grad(u), u)
         if change is not None:
             inertia += change
-        density = ufl.inner(inertia, v) + nu * ufl.inner(ufl.grad(u), ufl.grad(v)) - p * ufl.div(v)
-        form = density * self._near(u.function_space)
-        if boundaries.outlets:
-            back = ufl.min_value(ufl.dot(u, n), 0)
-            traction = outlet_pressure(domain, boundaries) * n - back / 2 * u
-            form += ufl.inner(traction, v) * domain.ds(*boundaries.outlets, degree=DEGREE)
-        return form
+        inside = ufl.inner(inertia, v) + nu * ufl.inner(ufl.grad(u), ufl.grad(v)) - p * ufl.div(v)
+        elsewhere = nu * ufl.dot(ufl.grad(u), n) - p * n
+        beside = self._measure("ds", dim - 1, self._beside(cells, name))
+        return inside * self._measure("dx", dim, cells) - ufl.inner(elsewhere, v) * beside
 
-    def _near(self, space: fem.FunctionSpace) -> ufl.Measure:
-        """The measure over the cells that have a node on the boundary: the others do not matter."""
-        mesh, dim = self._domain.mesh, self._domain.dim
+    def _cells(self, space: fem.FunctionSpace) -> np.ndarray:
+        """The cells of this rank that have a node on the boundary: the others do not matter."""
         on = np.zeros(space.dofmap.index_map.size_local + space.dofmap.index_map.num_ghosts, dtype=bool)
         on[self._dofs] = True
-        owned = mesh.topology.index_map(dim).size_local
-        cells = np.flatnonzero(on[space.dofmap.list[:owned]].any(axis=1)).astype(np.int32)
-        marked = dmesh.meshtags(mesh, dim, cells, np.ones_like(cells))
-        return ufl.Measure("dx", mesh, subdomain_data=marked, metadata={"quadrature_degree": DEGREE})(1)
+        owned = self._domain.mesh.topology.index_map(self._domain.dim).size_local
+        return np.flatnonzero(on[space.dofmap.list[:owned]].any(axis=1)).astype(np.int32)
+
+    def _beside(self, cells: np.ndarray, name: str) -> np.ndarray:
+        """The facets of these cells that lie on other boundaries."""
+        topology, dim = self._domain.mesh.topology, self._domain.dim
+        topology.create_connectivity(dim, dim - 1)
+        facets = np.unique(topology.connectivity(dim, dim - 1).array.reshape(-1, dim + 1)[cells])
+        outer = np.setdiff1d(dmesh.exterior_facet_indices(topology), self._domain.facets.find(self._domain.tag(name)))
+        return np.intersect1d(facets, outer).astype(np.int32)
+
+    def _measure(self, kind: str, dim: int, entities: np.ndarray) -> ufl.Measure:
+        """The measure over entities of this dimension."""
+        mesh = self._domain.mesh
+        marked = dmesh.meshtags(mesh, dim, entities, np.ones_like(entities))
+        return ufl.Measure(kind, mesh, subdomain_data=marked, metadata={"quadrature_degree": DEGREE})(1)
 
 
 def force_on(
@@ -84,7 +93,6 @@ def force_on(
     reynolds: float,
     name: str,
     change: Any = None,
-    boundaries: Boundaries | None = None,
 ) -> np.ndarray:
     """The force of the fluid on a named boundary, (dim,), in ρU²·bore²; see `Force`."""
-    return Force(domain, velocity, pressure, reynolds, name, change, boundaries).now()
+    return Force(domain, velocity, pressure, reynolds, name, change).now()
