@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from flow_cases import CHANNEL, rectangles, solved
+from flow_cases import CHANNEL, channel, rectangles, solved
 
 from twin.campaign.flow_case import estimate_error, quantities
 from twin.campaign.refinement import refine
@@ -106,3 +106,17 @@ def test_one_mesh_gives_no_estimate(case_of):
     answer = estimate_error(case, [("channel", Results.of(case, "channel"))], 1.0)
     assert answer["note"] == "no error estimate: one mesh" and answer["quantities"] == {}
     assert quantities(record)["pressure drop in"].value == pytest.approx(0.24)
+
+
+def test_what_a_plug_makes_grow_without_end_gets_no_band(case_of, tmp_path):
+    for name, size in (("coarse", 0.34), ("fine", 0.2)):
+        channel(tmp_path / f"{name}.msh", size)
+    plug = 'mean_velocity = "10 mm/s"', 'mean_velocity = "10 mm/s"\nprofile = "plug"'
+    case = case_of(CHANNEL, ('"channel.msh"', '["coarse.msh", "fine.msh"]'), plug)
+    records = [solved(case, level=level)[0] for level in case.level_names]
+    assert records[0]["boundaries"]["in"]["rim"] == ["bottom", "top"]
+    answer = estimate_error(case, [(level, Results.of(case, level)) for level in case.level_names], 1.0)
+    forces = {f"{what} bottom {axis}" for what in ("force", "coefficient") for axis in "xy"}
+    endless = {"pressure drop in", "largest shear bottom", "mean shear bottom", *forces}
+    assert set(answer["no_limit"]) == endless
+    assert set(answer["quantities"]) == {"pressure middle", "velocity middle x", "velocity middle y"}

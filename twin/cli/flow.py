@@ -23,6 +23,7 @@ Record = dict[str, Any]
 STEP_NOT_COVERED = (
     "the bands are of the mesh alone, at these time steps: run once with half the step, and add the change"
 )
+NO_LIMIT = "growing with every finer mesh, as the speed jumps at the rim of a plug, so without an error"
 
 
 def mesh(case: FlowCase, arguments: argparse.Namespace, reporter: Reporter) -> Any:
@@ -358,6 +359,8 @@ def _show_refinement(flow: str, refinement: Record, reporter: Reporter) -> None:
     ]
     columns = ["quantity", *refinement["levels"], "order", "extrapolated", "± error", "GCI", "note"]
     reporter.table(f"discretization error of {flow} (Celik et al. 2008)", columns, rows)
+    if refinement["no_limit"]:
+        reporter.say(f"{NO_LIMIT}: {', '.join(refinement['no_limit'])}")
     if refinement["covers"] == MESH_ALONE:
         reporter.say(STEP_NOT_COVERED)
 
