@@ -15,7 +15,7 @@ pytestmark = pytest.mark.field
 @pytest.mark.parametrize("sizes", [[4.0, 2.0, 1.0], [2.6, 1.7, 1.0]])
 @pytest.mark.parametrize("order", [1.3, 2.0, 3.7])
 def test_a_made_up_sequence_gives_its_order_and_limit(sizes, order):
-    found = refine([1 - 0.01 * size**order for size in sizes], sizes)
+    found = refine([1 - 0.01 * size**order for size in sizes], sizes, formal=order)
     assert found.order == pytest.approx(order, rel=1e-6) and found.extrapolated == pytest.approx(1, rel=1e-9)
     ratio = sizes[1] / sizes[2]  # with an order above 3 the band is that of 3: on curved walls it is not kept
     wider = (ratio**order - 1) / (ratio ** min(order, 3.0) - 1)
@@ -39,11 +39,29 @@ def test_the_band_of_a_high_order_holds_on_curved_walls(values, sizes, exact):
 
 
 def test_the_example_of_celik():
-    """Table 1 of Celik et al. 2008, the first column: 18000, 8000, 4500 cells in 2-D."""
+    """Table 1 of Celik et al. 2008, the first column: 18000, 8000, 4500 cells in 2-D. Their safety is always 1.25."""
     sizes = [math.sqrt(1 / cells) for cells in (4500, 8000, 18000)]
-    found = refine([5.863, 5.972, 6.063], sizes)
+    found = refine([5.863, 5.972, 6.063], sizes, formal=1.5)
     assert found.order == pytest.approx(1.53, abs=0.01) and found.extrapolated == pytest.approx(6.1685, abs=2e-4)
     assert found.relative == pytest.approx(0.022, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("values", "sizes", "formal", "limit"),
+    [
+        # The pressure drop, Pa, of a channel that narrows to a half at Re 50: an order of 2.3.
+        ([16.0108184, 15.7545752, 15.6446527], [1.6081688e-4, 1.0553963e-4, 6.3500064e-5], 4, 15.527),
+        # The mean shear, Pa, on the straight wall of one that narrows to 0.7 at Re 1: an order of 1.6.
+        ([0.0096489876, 0.0096602029, 0.0096664390], [1.3261300e-4, 8.660254e-5, 5.3258661e-5], 2, 0.009679),
+    ],
+)
+def test_an_order_off_the_formal_one_gets_a_band_that_holds(values, sizes, formal, limit):
+    """Measured; the limits from meshes of 0.014 widths. A safety of 1.25 would be too small by a factor of 1.7."""
+    found = refine(values, sizes, formal=formal)
+    assert 0.5 < found.order < 2.4 and found.note == ""
+    assert abs(values[-1] - limit) < found.error
+    nearly = refine(values, sizes, formal=1.09 * found.order)
+    assert found.error == pytest.approx(3 / 1.25 * nearly.error) and abs(values[-1] - limit) > 1.5 * nearly.error
 
 
 def test_sequences_without_an_order_get_a_wide_band():

@@ -2,7 +2,9 @@
 
 Celik et al., J. Fluids Eng. 130 (2008) 078001: with the fine, medium and coarse values φ₁, φ₂, φ₃ on meshes of sizes
 h₁ < h₂ < h₃, the observed order is p = |ln|ε₃₂/ε₂₁| + q(p)| / ln r₂₁, the extrapolated value
-φ₁ + (φ₁ − φ₂)/(r₂₁ᵖ − 1), and the grid convergence index 1.25 |φ₁ − φ₂|/(r₂₁ᵖ − 1), here with p up to 3.
+φ₁ + (φ₁ − φ₂)/(r₂₁ᵖ − 1), and the grid convergence index F |φ₁ − φ₂|/(r₂₁ᵖ − 1), here with p up to 3. The safety F is
+1.25 where p is the formal order to a tenth, and 3 elsewhere (Roache 1998; Oberkampf & Roy 2010): another order may be
+that of a part of the error. Of 375 such bands of plane flows past an edge 1.25 missed 110, 3 missed 24.
 """
 
 from __future__ import annotations
@@ -11,13 +13,13 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-SAFETY = 1.25  # with an observed order
-SAFETY_BLIND = 3.0  # with an assumed one
+SAFETY = 1.25  # with an observed order that is the formal one
+SAFETY_BLIND = 3.0  # with another, or an assumed one
 LEAST_RATIO = 1.1  # of mesh sizes; below it the differences say nothing about the error
 ASSUMED = 2.0  # the order of the pressure
 LEAST_ORDER = 0.5  # an observed order below it is no order
 FORMAL = 4.0  # of an integral over a boundary: the most that P2–P1 gives, twice the order of its energy norm
-SLACK = 1.1  # by which an observed order may be above the formal one (Oberkampf & Roy 2010)
+SLACK = 1.1  # by which an observed order may be off the formal one (Oberkampf & Roy 2010)
 BELIEVED = 3.0  # an observed order above it is seen, but not kept, on curved walls: the band takes it for this
 LEAST_BAND = 1e-4  # of the value: two meshes may agree by chance, and say nothing finer than this
 CONVERGED = 1e-9  # relative: differences below it are those of the iterations
@@ -84,7 +86,8 @@ def refine(
     if order > SLACK * formal:
         return result(widest, "too fast", order)
     step = change / (ratio**order - 1)
-    band = SAFETY * abs(change) / (ratio ** min(order, BELIEVED) - 1)
+    safety = SAFETY if order * SLACK >= formal else SAFETY_BLIND
+    band = safety * abs(change) / (ratio ** min(order, BELIEVED) - 1)
     return result(band, "" if min(ratio, before_ratio) >= 1.3 else "close meshes", order, fine + step)
 
 
