@@ -1,17 +1,22 @@
 """The verdict on steadiness: rates against known ones, and the same from a half mesh as from the whole."""
 
 import gmsh
+import meshio
+import numpy as np
 import pytest
+from flow_cases import solved
 from mpi4py import MPI
 from ufl import SpatialCoordinate
 
-from twin.campaign import stability_worker
+from twin.campaign import flow_mesh, stability_worker
 from twin.campaign.run import Event
-from twin.campaign.stability import onset
+from twin.campaign.stability import onset, run_flow_stability, verdict_on, warning_of
 from twin.case import Results
 from twin.cli import stability as cli_stability
 from twin.cli.console import Reporter
+from twin.cli.main import main
 from twin.errors import NotConverged
+from twin.fem import storage
 from twin.fem.domain import read_domain
 from twin.files import read_json
 from twin.flow import Boundaries, SteadySolver, stability
@@ -68,27 +73,31 @@ def test_the_square_t_loses_its_symmetry_where_others_found_it():
         assert check.holds, check
 
 
-@pytest.fixture(scope="module")
-def expansion(tmp_path_factory):
-    """A plane channel that widens threefold at once, in inlet heights; lengths 3 and 20."""
-    path = tmp_path_factory.mktemp("expansion") / "expansion.msh"
+def widening(path, size, length):
+    """A plane channel that widens threefold at once, in inlet heights; 3 and `length` long."""
     gmsh.initialize(interruptible=False)
     gmsh.option.setNumber("General.Terminal", 0)
     occ, model = gmsh.model.occ, gmsh.model
-    occ.fuse([(2, occ.addRectangle(-3, -0.5, 0, 4, 1))], [(2, occ.addRectangle(0, -1.5, 0, 20, 3))])
+    occ.fuse([(2, occ.addRectangle(-3, -0.5, 0, 4, 1))], [(2, occ.addRectangle(0, -1.5, 0, length, 3))])
     occ.synchronize()
     names = {}
     for _, tag in model.getEntities(1):
         x = round(occ.getCenterOfMass(1, tag)[0], 6)
-        names.setdefault({-3: "inlet", 20: "outlet"}.get(x, "wall"), []).append(tag)
+        names.setdefault({-3: "inlet", length: "outlet"}.get(x, "wall"), []).append(tag)
     for name, tags in names.items():
         model.addPhysicalGroup(1, tags, name=name)
     model.addPhysicalGroup(2, [tag for _, tag in model.getEntities(2)], name="fluid")
-    gmsh.option.setNumber("Mesh.MeshSizeMax", 0.25)
+    gmsh.option.setNumber("Mesh.MeshSizeMax", size)
     model.mesh.generate(2)
     model.mesh.setOrder(2)
     gmsh.write(str(path))
     gmsh.finalize()
+
+
+@pytest.fixture(scope="module")
+def expansion(tmp_path_factory):
+    path = tmp_path_factory.mktemp("expansion") / "expansion.msh"
+    widening(path, 0.25, 20)
     return path
 
 
@@ -124,10 +133,11 @@ def test_a_state_that_is_left_is_no_step_of_the_progress(tmp_path, monkeypatch, 
     monkeypatch.setattr(stability_worker, "follow", lambda solver, mode: None)
     with Reporter().progress("modes", 2) as bar:
         watch = cli_stability._watch(bar, 2)
-        asked = {"name": "flow", "hash": "", "reynolds": [100.0, 230.0 - 3e-14], "follow": True}
+        asked = {"name": "flow", "hash": "", "flow_hash": "", "reynolds": [100.0, 230.0 - 3e-14], "follow": True}
         tell = lambda kind, text="", **more: watch(Event(kind, "flow", text))  # noqa: E731
         job = {"results": str(tmp_path), "mesh_hash": ""}
-        stability_worker._series(asked, lambda reynolds: (None, reynolds), tell, job, MPI.COMM_SELF)
+        told = (lambda path, solver, reynolds: None), tell
+        stability_worker._series(asked, lambda reynolds: (None, reynolds), *told, job, MPI.COMM_SELF)
     assert capsys.readouterr().err.splitlines() == [
         "modes …",
         "modes 1/2: flow at Re 100: steady",
@@ -136,6 +146,101 @@ def test_a_state_that_is_left_is_no_step_of_the_progress(tmp_path, monkeypatch, 
         "modes 2/2: flow at Re 230: steady",
     ]
     assert [row["left"] for row in read_json(Results(tmp_path).stability("flow"))["rows"]] == [0, 0, 1, 2]
+
+
+JET = """
+name = "jet"
+title = "A jet that leans to a wall"
+[junction]
+mesh = "expansion.msh"
+bore = "1 m"
+[fluid]
+density = "1 kg/m^3"
+kinematic_viscosity = "0.00833333333333 m^2/s"
+[boundaries]
+walls = ["wall"]
+[boundaries.inlets.inlet]
+flow = "0.66666666667 m^2/s"
+[boundaries.outlets.outlet]
+[flow]
+reference_length = "1 m"
+reference_velocity = "1 m/s"
+"""
+
+
+@pytest.fixture
+def jet(tmp_path, case_of, monkeypatch):
+    """The symmetric jet at Re 120, solved as a flow case, and what gives the verdicts of a series from there on."""
+    widening(tmp_path / "expansion.msh", 0.4, 10)
+    case = case_of(JET)
+    (record,) = solved(case)
+    results, runs = Results.of(case, "expansion"), []
+    mesh = flow_mesh(case, "expansion", results.mesh)
+
+    def start(module, results, job, ranks, watch):
+        runs.append(job)
+        stability_worker.run(job, MPI.COMM_SELF)
+
+    monkeypatch.setattr("twin.campaign.stability.start_workers", start)
+
+    def follow(*series):
+        how = list(series), 1, lambda event: None
+        rows = run_flow_stability(case, "expansion", results, mesh, *how, follow=True)["rows"]
+        return rows, [(round(row["reynolds"]), row["left"], row["verdict"]) for row in rows]
+
+    return results, record, follow, runs
+
+
+def leaning(path):
+    """How far off the axis the middle of the fluid that moves along is."""
+    speed, height = storage.read_fields(path)["velocity"][:, 0], meshio.read(path).points[:, 1]
+    return abs(np.sum(speed * height) / np.sum(speed))
+
+
+def test_a_series_stays_with_the_flow_that_it_went_over_to(jet, tmp_path, capsys):
+    """Also where the symmetric flow is on disk. What it went over to can be looked at; the other is told to be left."""
+    results, record, follow, runs = jet
+    rows, seen = follow(120, 130)
+    assert seen == [(120, 0, "unstable"), (120, 1, "steady"), (130, 1, "steady")] and onset(rows) is None
+    assert leaning(results.point("flow") / "fields.vtu") < 0.02
+    fields = [results.stability("flow").parent / row["fields"] for row in rows[1:]]
+    assert "fields" not in rows[0] and min(map(leaning, fields)) > 0.1
+    follow(120, 130)
+    assert len(runs) == 1
+    fields[0].unlink()
+    follow(120, 130)
+    assert len(runs) == 2 and fields[0].exists()
+    assert record["status"] == "steady" and verdict_on(results, record) == "unstable"
+    assert "a real one leaves it" in warning_of(results, record)
+    assert verdict_on(results, {**record, "provenance": {"point_hash": "another"}}) == ""
+    assert main(["status", str(tmp_path)]) == 0
+    assert "unstable" in capsys.readouterr().out
+    follow(60)
+    assert results.all_followed("flow") == [] and verdict_on(results, record) == warning_of(results, record) == ""
+
+
+def test_a_flow_that_can_not_be_followed_is_still_the_one_that_is_left(jet, monkeypatch):
+    def fails(solver):
+        raise NotConverged("Newton fails")
+
+    monkeypatch.setattr(SteadySolver, "polish", fails)
+    _, seen = jet[2](120, 130)
+    assert seen == [(120, 0, "unstable"), (120, 1, "unknown"), (130, 0, "unstable"), (130, 1, "unknown")]
+
+
+def test_after_a_failure_a_series_begins_anew(jet, monkeypatch):
+    """From rest, where no flow has been left yet."""
+    solve = SteadySolver.solve
+
+    def fails_once(solver, reynolds, flows):
+        if round(reynolds) == 125:
+            raise NotConverged("no steady flow")
+        return solve(solver, reynolds, flows)
+
+    monkeypatch.setattr(SteadySolver, "solve", fails_once)
+    _, seen = jet[2](120, 125, 130)
+    assert seen[:2] == [(120, 0, "unstable"), (120, 1, "steady")]
+    assert seen[2:] == [(125, 1, "unknown"), (130, 0, "unstable"), (130, 1, "steady")]
 
 
 def test_modes_that_do_not_converge_are_an_error_in_words(halves, monkeypatch):

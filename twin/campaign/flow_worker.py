@@ -46,6 +46,7 @@ class FlowWorker:
         self.tell, self._history = Teller(comm), list[str]()
         self._solver: SteadySolver | None = None
         self._solved_for: Boundaries | None = None
+        self._reached = 0.0  # the Reynolds number of `steady_at`'s last flow
 
     def _watch(self, line: str) -> None:
         self._history = [*self._history[-(HISTORY - 1) :], line]
@@ -124,30 +125,48 @@ class FlowWorker:
     def steady_at(self, reynolds: float | None) -> tuple[SteadySolver, float]:
         """The solver, brought to the steady flow at a Reynolds number, None for the case's own; and that number.
 
-        Rates and wall velocities are scaled for it. Raises `BadInput` where the flow may be turbulent, `NotConverged`.
+        Rates and wall velocities are scaled for it. The first call starts from the flow on disk, later ones from the
+        state of the solver, whatever that has become since: a series stays with the flow that it went over to. Raises
+        `BadInput` where the flow may be turbulent, `NotConverged`.
         """
         scale = 1.0 if reynolds is None else reynolds / self.problem.scales(1.0).reynolds
         scales = self.problem.scales(scale)
         self.problem.check_laminar(scales, scale, self.job["allow_high_reynolds"])
-        solver, flow = self._steady_flow(scale, scales)
+        before, reached = self._solver, self._reached
+        solver, self._reached = self._solver_for(self.problem.boundaries(scales, scale)), 0.0
+        if before is None:
+            self._start_near(solver, scales)
+        elif solver is not before:
+            solver.start_from(*before.fields(), reached)
+        flow = self._solved(solver, scale, scales)
         flows = self.problem.outlet_flows(scales, flow.velocity)
         self.problem.check_laminar(scales, scale, self.job["allow_high_reynolds"], flows)
+        self._reached = scales.reynolds
         return solver, scales.reynolds if reynolds is None else reynolds
 
-    def _steady_flow(self, scale: float, scales: Scales) -> tuple[SteadySolver, FlowSolution]:
-        solver = self._solver_for(self.problem.boundaries(scales, scale))
-        self._start_near(solver, scales)
+    def write_state(self, path: Path, solver: SteadySolver, reynolds: float) -> None:
+        """Writes the state of `steady_at`'s solver as the fields of a flow."""
+        velocity, pressure = solver.fields()
+        if self.case.boundaries.closed:
+            pressure.x.array[:] -= self.domain.mean(pressure)
+        scales = self.problem.scales(reynolds / self.problem.scales(1.0).reynolds)
+        self._write_fields(scales, velocity, pressure, path)
+
+    def _solved(self, solver: SteadySolver, scale: float, scales: Scales) -> FlowSolution:
         try:
-            return solver, solver.solve(scales.reynolds, self.problem.flows(scales, scale))
+            return solver.solve(scales.reynolds, self.problem.flows(scales, scale))
         except NotConverged:
             solver.forget()
             raise
 
     def _steady(self, scale: float, scales: Scales) -> dict[str, Any]:
-        _, flow = self._steady_flow(scale, scales)
+        solver = self._solver_for(self.problem.boundaries(scales, scale))
+        self._start_near(solver, scales)
+        flow = self._solved(solver, scale, scales)
         outlets = self._laminar_outlets(scale, scales, self.problem.outlet_flows(scales, flow.velocity))
         self.tell("step", text="forces, probes, fields")
-        self._write_fields(scales, flow.velocity, flow.pressure)
+        folder = self.results.point(self.tell.point)
+        self._write_fields(scales, flow.velocity, flow.pressure, folder / "fields.vtu")
         sample = Sample(self.problem, self.points, scales, flow.velocity, flow.pressure)
         return {
             "status": flow.status,
@@ -165,10 +184,11 @@ class FlowWorker:
             solver = self._solver_for(boundaries)
             flow = solver.solve(scales.reynolds, self.problem.flows(scales, scale, 0.0))
             march.start(flow.velocity, flow.pressure)
+        folder = self.results.point(self.tell.point)
         write_fields = functools.partial(self._write_fields, scales, march.velocity, march.pressure)
-        summary = march.run(write_fields)
+        summary = march.run(lambda name: write_fields(folder / name))
         outlets = self._laminar_outlets(scale, scales, march.largest_flows())
-        write_fields()
+        write_fields(folder / "fields.vtu")
         return {
             "status": "unsteady",
             "unknowns": _unknowns(march.velocity) + _unknowns(march.pressure),
@@ -220,18 +240,13 @@ class FlowWorker:
             solver.start_from_nodal(found[0][:, : self.domain.dim], *found[1:])
             self._watch("starting from the fields of before")
 
-    def _write_fields(
-        self, scales: Scales, velocity: fem.Function, pressure: fem.Function, name: str = "fields.vtu"
-    ) -> None:
+    def _write_fields(self, scales: Scales, velocity: fem.Function, pressure: fem.Function, path: Path) -> None:
         """Velocity in m/s and pressure in Pa, on the mesh in its own unit."""
         fast = fem.Function(velocity.function_space)
         fast.x.array[:] = velocity.x.array * scales.velocity_m_s
         high = storage.quadratic(self.domain, pressure)
         high.x.array[:] = high.x.array * scales.pressure_pa + self.problem.base_pa
-        folder = self.results.point(self.tell.point)
-        storage.write_fields(
-            self.domain, self.results.mesh / "junction.vtu", folder / name, velocity=fast, pressure=high
-        )
+        storage.write_fields(self.domain, self.results.mesh / "junction.vtu", path, velocity=fast, pressure=high)
 
 
 def _unknowns(function: fem.Function) -> int:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from twin.campaign.flow_case import flow_job, unit_m
+from twin.campaign.flow_case import flow_hash, flow_job, unit_m
 from twin.campaign.order import nearest_first
+from twin.campaign.record import point_hash
 from twin.campaign.run import Event, Follow, check_laminar, common_job, flows_of, start_workers
 from twin.campaign.table import solved_flows
 from twin.case import Case, FlowCase, Results
@@ -17,7 +20,8 @@ from twin.operating import OperatingPoint
 if TYPE_CHECKING:
     from twin.meshing import MeshFolder
 
-SCHEMA = 2
+SCHEMA = 3
+LEFT = ("unsteady", "asymmetric", "unstable")  # verdicts on a steady flow that a real one leaves
 
 
 def series_of(case: Case, point: OperatingPoint, reynolds: list[float], allow_high_reynolds: bool) -> list[float]:
@@ -44,14 +48,15 @@ def run_stability(
 ) -> list[dict[str, Any]]:
     """The records of the verdicts at the flow ratio of each point; without `reynolds` at the point's own.
 
-    Asked to `follow`, a series goes on from the steady flow that a mode which only grows leads to. What is on disk
-    already is not computed again.
+    Asked to `follow`, a series goes on from the steady flow that a mode which only grows leads to, and writes its
+    fields. What is on disk already is not computed again.
     """
     asked = []
     for point in nearest_first(case, points, solved_flows(results).values()):
         series = series_of(case, point, reynolds, allow_high_reynolds)
         one = {"name": point.name, "point": flows_of(point), "reynolds": series, "follow": follow}
-        asked.append(one | {"hash": _hash(mesh, groups(case, point).as_dict(), series, follow)})
+        one["hash"] = _hash(mesh, groups(case, point).as_dict(), series, follow)
+        asked.append(one | {"flow_hash": point_hash(case, level, point, mesh.hash)})
     _run({**common_job(case, level, results, mesh), "asked": asked}, results, ranks, watch)
     return [read_json(results.stability(point.name)) for point in points]
 
@@ -72,6 +77,7 @@ def run_flow_stability(
     what = {"unit": unit_m(case, level), **case.resolved()}
     series = sorted(reynolds)
     one = {"name": name, "reynolds": series, "follow": follow, "hash": _hash(mesh, what, series, follow)}
+    one["flow_hash"] = flow_hash(case, 1.0, mesh.hash, unit_m(case, level))
     job = flow_job(case, level, results, mesh, [], allow_high_reynolds)
     _run({**job, "asked": [one]}, results, ranks, watch)
     return read_json(results.stability(name))
@@ -87,7 +93,7 @@ def _run(job: dict[str, Any], results: Results, ranks: int, watch: Follow) -> No
     for one in job["asked"]:
         path = results.stability(one["name"])
         record = read_json(path) if path.exists() else None
-        if record and record["provenance"].get("point_hash") == one["hash"] and _is_known(record):
+        if record and record["provenance"].get("point_hash") == one["hash"] and _is_known(record, path.parent):
             watch(Event("reused", one["name"]))
         else:
             still.append(one)
@@ -95,8 +101,30 @@ def _run(job: dict[str, Any], results: Results, ranks: int, watch: Follow) -> No
         start_workers("twin.campaign.stability_worker", results, {**job, "asked": still}, ranks, watch)
 
 
-def _is_known(record: dict[str, Any]) -> bool:
-    return record["complete"] and all(row["verdict"] != "unknown" for row in record["rows"])
+def _is_known(record: dict[str, Any], folder: Path) -> bool:
+    rows = record["rows"]
+    there = all((folder / row["fields"]).exists() for row in rows if "fields" in row)
+    return record["complete"] and there and all(row["verdict"] != "unknown" for row in rows)
+
+
+def verdict_on(results: Results, record: dict[str, Any]) -> str:
+    """The verdict on the very flow of a record, or of a flow case's; empty where there is none."""
+    path = results.stability(record["name"])
+    if record["status"] == "failed" or not path.exists():
+        return ""
+    found = read_json(path)
+    if found["provenance"].get("flow_hash") != record["provenance"]["point_hash"]:
+        return ""
+    first, own = found["rows"][0], record.get("reynolds") or record["groups"]["reynolds"]
+    return first["verdict"] if first.get("modes") and math.isclose(first["reynolds"], own, rel_tol=1e-9) else ""
+
+
+def warning_of(results: Results, record: dict[str, Any]) -> str:
+    """What to know of a flow whose verdict is that a real one leaves it; empty without."""
+    word = verdict_on(results, record)
+    if word not in LEFT:
+        return ""
+    return f"warning: {record['name']}: twin stability found this steady flow {word}: a real one leaves it"
 
 
 def onset(rows: list[dict[str, Any]]) -> tuple[float, float, float] | None:

@@ -20,13 +20,15 @@ from twin.case.load import load_any
 from twin.errors import NotConverged
 from twin.files import write_json
 from twin.flow import SteadySolver, shared_flows
-from twin.flow.stability import follow, verdict
+from twin.flow.stability import Verdict, follow, verdict
 from twin.junction import groups
 from twin.operating import OperatingPoint
 from twin.provenance import provenance
 
 #: Takes a solver to the steady flow at a Reynolds number; None stands for that of the case.
 Steady = Callable[[float | None], tuple[SteadySolver, float]]
+#: Writes a solver's steady flow, at a Reynolds number, into a file of fields.
+Write = Callable[[Path, SteadySolver, float], None]
 
 
 def run(job: dict[str, Any], comm: MPI.Comm) -> None:
@@ -36,7 +38,7 @@ def run(job: dict[str, Any], comm: MPI.Comm) -> None:
         flow_worker = FlowWorker(case, job, comm)
         for one in job["asked"]:
             flow_worker.tell.point = one["name"]
-            _series(one, flow_worker.steady_at, flow_worker.tell, job, comm)
+            _series(one, flow_worker.steady_at, flow_worker.write_state, flow_worker.tell, job, comm)
         return
     worker = Worker(case, job["level"], Results(Path(job["results"])), job["mesh_hash"], comm)
     for one in job["asked"]:
@@ -55,13 +57,18 @@ def run(job: dict[str, Any], comm: MPI.Comm) -> None:
                 raise
             return worker.flow, reynolds
 
-        _series(one | {"precursor_fraction": share}, at, worker.tell, job, comm)
+        _series(one | {"precursor_fraction": share}, at, worker.write_state, worker.tell, job, comm)
 
 
-def _series(one: dict[str, Any], steady: Steady, tell: Teller, job: dict[str, Any], comm: MPI.Comm) -> None:
+def _series(
+    one: dict[str, Any], steady: Steady, write: Write, tell: Teller, job: dict[str, Any], comm: MPI.Comm
+) -> None:
     """The verdicts along a series; where it is to follow, of each flow that an unstable one goes over to as well."""
     tell("start")
-    rows: list[dict[str, Any]] = []
+    results, rows = Results(Path(job["results"])), list[dict[str, Any]]()
+    if comm.rank == 0:
+        for old in results.all_followed(one["name"]):
+            old.unlink()
 
     def note(row: dict[str, Any], event: str, complete: bool) -> None:
         rows.append(row)
@@ -74,27 +81,38 @@ def _series(one: dict[str, Any], steady: Steady, tell: Teller, job: dict[str, An
                 **({"precursor_fraction": one["precursor_fraction"]} if "precursor_fraction" in one else {}),
                 "complete": complete,
                 "rows": rows,
-                "provenance": provenance(ranks=comm.size, mesh_hash=job["mesh_hash"], point_hash=one["hash"]),
+                "provenance": provenance(
+                    ranks=comm.size, mesh_hash=job["mesh_hash"], point_hash=one["hash"], flow_hash=one["flow_hash"]
+                ),
             }
-            write_json(Results(Path(job["results"])).stability(one["name"]), record)
+            write_json(results.stability(one["name"]), record)
+
+    def judge(row: dict[str, Any], solver: SteadySolver) -> Verdict:
+        if row["left"]:  # `twin solve` finds the one that was left
+            path = results.followed(one["name"], row["reynolds"], row["left"])
+            write(path, solver, row["reynolds"])
+            row["fields"] = path.name
+        found = verdict(solver)
+        row |= found.as_dict()
+        return found
 
     series, left = one["reynolds"] or [None], 0
     for wanted in series:
         row: dict[str, Any] = {"reynolds": wanted, "left": left}
-        last = wanted == series[-1]
+        left, before = 0, left  # after a flow that was not found the next starts from rest
         try:
             solver, row["reynolds"] = steady(wanted)
-            found = verdict(solver)
+            left = before
+            found = judge(row, solver)
             while one["follow"] and found.word == "unstable":
-                note(row | found.as_dict(), "left", complete=False)
+                note(row, "left", complete=False)
+                row = {"reynolds": row["reynolds"], "left": left + 1}
                 follow(solver, found.modes[0])
                 left += 1
-                row["left"] = left
-                found = verdict(solver)
-            row |= found.as_dict()
+                found = judge(row, solver)
         except NotConverged as failure:
             row |= {"verdict": "unknown", "reason": failure.message}
-        note(row, "verdict", complete=last)
+        note(row, "verdict", complete=wanted == series[-1])
     tell("done", status=rows[-1]["verdict"])
 
 

@@ -28,7 +28,7 @@ from twin.fem import storage
 from twin.fem.domain import Domain, read_domain
 from twin.fem.parallel import collect_in_step
 from twin.files import write_json
-from twin.flow import FlowSolution
+from twin.flow import SteadySolver
 from twin.junction import groups, outlet_area
 from twin.liquids.mixture import Mixture
 from twin.operating import OperatingPoint
@@ -124,7 +124,7 @@ class Worker:
         flow = self.coupled.rough_flow(groups(self.case, point))
         if self.comm.rank == 0:
             (self.results.point(point.name) / "record.json").unlink(missing_ok=True)
-        self._write_fields(point, flow)
+        self.write_fields(self.results.point(point.name) / "fields.vtu", flow.velocity, flow.pressure)
         return {
             "status": flow.status,
             "reason": "",
@@ -142,7 +142,12 @@ class Worker:
         flow, planes = solution.flow, solution.mixing
         clock.append(time.perf_counter())
         grid = grid_record(planes, solution.concentration.lowest, solution.concentration.highest)
-        self._write_fields(point, flow, concentration=storage.smoothed(self.domain, solution.concentration.field))
+        self.write_fields(
+            self.results.point(point.name) / "fields.vtu",
+            flow.velocity,
+            flow.pressure,
+            concentration=storage.smoothed(self.domain, solution.concentration.field),
+        )
         clock.append(time.perf_counter())
         mixing = self._walked(point, flow.velocity)
         clock.append(time.perf_counter())
@@ -176,15 +181,15 @@ class Worker:
             storage.write_arrays(self.results.point(point.name) / "histories.npz", **asdict(histories))
         return mixing
 
-    def _write_fields(self, point: OperatingPoint, flow: FlowSolution, **others: fem.Function) -> None:
-        storage.write_fields(
-            self.domain,
-            self.results.mesh / "junction.vtu",
-            self.results.point(point.name) / "fields.vtu",
-            velocity=flow.velocity,
-            pressure=storage.quadratic(self.domain, flow.pressure),
-            **others,
-        )
+    def write_state(self, path: Path, solver: SteadySolver, reynolds: float) -> None:
+        """Writes the state of a solver as the fields of a flow; in their units they are without the Reynolds number."""
+        self.write_fields(path, *solver.fields())
+
+    def write_fields(self, path: Path, velocity: fem.Function, pressure: fem.Function, **others: fem.Function) -> None:
+        """Velocity in U and pressure in ρU², and what else there is, on the mesh in bores."""
+        high = storage.quadratic(self.domain, pressure)
+        mesh = self.results.mesh / "junction.vtu"
+        storage.write_fields(self.domain, mesh, path, velocity=velocity, pressure=high, **others)
 
 
 def check_outlet(case: Case, domain: Domain) -> None:

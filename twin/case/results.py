@@ -66,6 +66,14 @@ class Results:
         """The verdicts on the steadiness of an operating point."""
         return self.folder / "stability" / f"{name}.json"
 
+    def followed(self, name: str, reynolds: float, left: int) -> Path:
+        """The fields of the steady flow that is reached where `left` unstable ones are left for the next."""
+        return self.folder / "stability" / f"{name}-re{reynolds:.6g}-left{left}.vtu"
+
+    def all_followed(self, name: str) -> list[Path]:
+        """All such files of an operating point."""
+        return sorted((self.folder / "stability").glob(f"{name}-re*-left*.vtu"))
+
     def tube(self, name: str) -> Path:
         """The mixing down the tube after the junction, of an operating point."""
         return self.folder / "tube" / f"{name}.json"

@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from twin.campaign import climb, make_mesh, point_state, submit_sweep, write_table
+from twin.campaign.stability import verdict_on, warning_of
 from twin.case import Case, FlowCase, Results, load_any
 from twin.case.schema import SOLVENT
 from twin.cli import flow
@@ -95,6 +96,7 @@ def solve(arguments: argparse.Namespace, reporter: Reporter) -> Any:
     if record["status"] == "failed":
         raise TwinError(f"{point.name} failed: {record['reason']}", "use a finer level or lower flows")
     show_points(f"{case.name}, level {level}", [record], reporter)
+    _show_left(results, [record], reporter)
     show_mixing(case, record["mixing"], reporter)
     return record
 
@@ -115,6 +117,7 @@ def sweep(arguments: argparse.Namespace, reporter: Reporter) -> Any:
     else:
         records = run_campaign(case, level, results, case.points, ranks, reporter, arguments.allow_high_reynolds)
     show_points(f"{case.name}, level {level}", records, reporter)
+    _show_left(results, records, reporter)
     reporter.say(f"{results.campaign}")
     failed = [record["name"] for record in records if record["status"] == "failed"]
     return {"campaign": results.campaign, "points": records, "failed": failed}, 1 if failed else 0
@@ -173,6 +176,13 @@ def show_points(title: str, records: list[dict[str, Any]], reporter: Reporter) -
     for record in records:
         if record["status"] == "failed":
             reporter.say(f"{record['name']} failed: {record['reason']}")
+
+
+def _show_left(results: Results, records: list[dict[str, Any]], reporter: Reporter) -> None:
+    """Which of these steady flows a real one leaves."""
+    for record in records:
+        if left := warning_of(results, record):
+            reporter.say(left)
 
 
 def show_mixing(case: Case, mixing: dict[str, Any], reporter: Reporter) -> None:
@@ -253,16 +263,15 @@ def status(arguments: argparse.Namespace, reporter: Reporter) -> Any:
             {
                 "point": point.name,
                 "state": state,
+                "verdict": verdict_on(results, record) if state in ("steady", "marched") else "",
                 "seconds": record.get("seconds", {}).get("all"),
                 "reason": record.get("reason", ""),
             }
         )
+    seconds = ["" if row["seconds"] is None else f"{row['seconds']:.0f}" for row in rows]
     reporter.table(
         f"{case.name}, level {level}",
-        ["point", "state", "seconds", "reason"],
-        [
-            [row["point"], row["state"], "" if row["seconds"] is None else f"{row['seconds']:.0f}", row["reason"]]
-            for row in rows
-        ],
+        ["point", "state", "verdict", "seconds", "reason"],
+        [list({**row, "seconds": text}.values()) for row, text in zip(rows, seconds, strict=True)],
     )
     return {"level": level, "points": rows}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from twin.campaign import estimate_error, flow_mesh, flow_state, run_flow, show_event
 from twin.campaign.flow_case import MESH_ALONE, quantities, turns, unit_m
 from twin.campaign.flow_unit import unit_doubt
+from twin.campaign.stability import verdict_on, warning_of
 from twin.case import FlowCase, Results
 from twin.cli.common import ranks_of
 from twin.cli.console import Reporter
@@ -72,18 +73,20 @@ def status(case: FlowCase, arguments: argparse.Namespace, reporter: Reporter) ->
         for scale in sorted({1.0, *case.scales}):
             path = results.point(case.point_name(scale)) / "record.json"
             record = read_json(path) if path.exists() else {}
+            state = flow_state(case, level, results, scale, mesh_hash)
             rows.append(
                 {
                     "level": level,
                     "flow": case.point_name(scale),
-                    "state": flow_state(case, level, results, scale, mesh_hash),
+                    "state": state,
+                    "verdict": verdict_on(results, record) if state in ("steady", "marched") else "",
                     "seconds": record.get("seconds"),
                     "reason": record.get("reason", ""),
                 }
             )
     reporter.table(
         case.name,
-        ["level", "flow", "state", "seconds", "reason"],
+        ["level", "flow", "state", "verdict", "seconds", "reason"],
         [["" if value is None else value for value in row.values()] for row in rows],
     )
     return {"flows": rows}
@@ -158,6 +161,8 @@ def _run(
         refinement = estimate_error(case, everywhere, scale)
         _show(case, finest, refinement, reporter)
         _, results = next(pair for pair in levels if pair[0] == finest["level"])
+        if left := warning_of(results, finest):
+            reporter.say(left)
         reporter.say(f"{results.point(name) / 'record.json'}")
         answers[name] = {
             **finest,

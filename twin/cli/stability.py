@@ -7,7 +7,7 @@ from typing import Any
 
 from twin.campaign import make_mesh
 from twin.campaign.stability import onset, run_flow_stability, run_stability, series_of
-from twin.case import FlowCase, Results
+from twin.case import Case, FlowCase, Results
 from twin.case.load import load_any
 from twin.cli import flow
 from twin.cli.common import (
@@ -15,7 +15,6 @@ from twin.cli.common import (
     add_ranks,
     add_verb,
     need_field_half,
-    opened,
     point_of,
     ranks_of,
 )
@@ -59,9 +58,9 @@ def stability(arguments: argparse.Namespace, reporter: Reporter) -> Any:
         )
     case = load_any(arguments.case)
     if isinstance(case, FlowCase):
-        title, records = _of_flow_case(case, arguments, reporter)
+        level, results, records = _of_flow_case(case, arguments, reporter)
     else:
-        title, records = _of_points(arguments, reporter)
+        level, results, records = _of_points(case, arguments, reporter)
     rows = []
     for record in records:
         for row in record["rows"]:
@@ -73,11 +72,16 @@ def stability(arguments: argparse.Namespace, reporter: Reporter) -> Any:
             state = "" if not row["left"] else f"{row['left']}"
             rows.append([record["name"], reynolds, state, row["verdict"], *figures, row.get("reason", "")])
     unit = "U/L" if isinstance(case, FlowCase) else "U/bore"
+    title = f"steady or not: {case.name}, level {level}"
     reporter.table(
         title, ["flow", "Re", "left", "verdict", f"growth rate, {unit}", f"frequency, {unit}", "mode", "reason"], rows
     )
     answers = []
     for record in records:
+        for row in record["rows"]:
+            if "fields" in row:
+                path = results.stability(record["name"]).parent / row["fields"]
+                reporter.say(f"{record['name']} at Re {row['reynolds']:.6g}, {row['left']} left: {path}")
         turn = onset(record["rows"])
         if turn is not None:
             at = f"near Re {turn[0]:.0f} (steady at {turn[1]:.0f}, not at {turn[2]:.0f})"
@@ -89,21 +93,25 @@ def stability(arguments: argparse.Namespace, reporter: Reporter) -> Any:
     return answers[0] if alone else {"points": answers}, 1 if unknown else 0
 
 
-def _of_points(arguments: argparse.Namespace, reporter: Reporter) -> tuple[str, list[Record]]:
-    case, level, results = opened(arguments)
+def _of_points(case: Case, arguments: argparse.Namespace, reporter: Reporter) -> tuple[str, Results, list[Record]]:
+    level = arguments.level or next(iter(case.levels))
+    results = Results.of(case, level, arguments.output)
     points, ranks = [point_of(arguments, case)] if arguments.antisolvent else case.points, ranks_of(arguments, case)
     for point in points:
         series_of(case, point, arguments.reynolds, arguments.allow_high_reynolds)
     folder(results.folder)
     made = make_mesh(case, level, results, reporter.progress)
     each = max(1, len(arguments.reynolds))
-    with reporter.progress(f"leading modes on {ranks} ranks", each * len(points)) as bar:
+    total = None if arguments.follow else each * len(points)
+    with reporter.progress(f"leading modes on {ranks} ranks", total) as bar:
         how = ranks, _watch(bar, each), arguments.allow_high_reynolds, arguments.follow
         records = run_stability(case, level, results, made, points, arguments.reynolds, *how)
-    return f"steady or not: {case.name}, level {level}", records
+    return level, results, records
 
 
-def _of_flow_case(case: FlowCase, arguments: argparse.Namespace, reporter: Reporter) -> tuple[str, list[Record]]:
+def _of_flow_case(
+    case: FlowCase, arguments: argparse.Namespace, reporter: Reporter
+) -> tuple[str, Results, list[Record]]:
     if arguments.antisolvent:
         raise BadInput("a flow case has its rates in its file", "leave out --antisolvent and --precursor")
     level, ranks = arguments.level or case.level_names[0], ranks_of(arguments, case)
@@ -111,10 +119,10 @@ def _of_flow_case(case: FlowCase, arguments: argparse.Namespace, reporter: Repor
     folder(results.folder)
     made = flow.make_mesh(case, level, results, reporter)
     each = max(1, len(arguments.reynolds))
-    with reporter.progress(f"leading modes on {ranks} ranks", each) as bar:
+    with reporter.progress(f"leading modes on {ranks} ranks", None if arguments.follow else each) as bar:
         how = ranks, _watch(bar, each), arguments.allow_high_reynolds, arguments.follow
         record = run_flow_stability(case, level, results, made, arguments.reynolds, *how)
-    return f"steady or not: {case.name}, level {level}", [record]
+    return level, results, [record]
 
 
 def _watch(bar: Bar, each: int) -> Any:

@@ -259,9 +259,19 @@ def follow(solver: SteadySolver, mode: Mode) -> None:
 
     Steps of implicit Euler, each `LEAP` of the time in which the mode grows e-fold, until the disturbance stands still;
     then Newton. The mode must be one of the solver's own mesh: one that changes sign in a mirror plane leads to a flow
-    that a half can't hold. Raises `NotConverged` where the flow does not come to rest, or comes back.
+    that a half can't hold. Raises `NotConverged` where the flow does not come to rest, or comes back: the state is then
+    that of before.
     """
-    comm, first = solver.domain.comm, solver.state.x.array.copy()
+    first = solver.state.x.array.copy()
+    try:
+        _follow(solver, mode, first)
+    except NotConverged:
+        solver.state.x.array[:] = first
+        raise
+
+
+def _follow(solver: SteadySolver, mode: Mode, first: np.ndarray) -> None:
+    comm = solver.domain.comm
     here = np.zeros_like(first)
     here[: len(mode.shape)] = mode.shape
     here[~solver.is_velocity] = 0.0
