@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from twin.errors import BadInput
 from twin.units import from_ml_per_h, to_ml_per_h
@@ -31,6 +31,12 @@ class OperatingPoint:
     def from_ml_h(cls, antisolvent: float, precursor: float, temperature_k: float = 293.15) -> OperatingPoint:
         """The point with these flows in mL/h."""
         return cls(from_ml_per_h(antisolvent), from_ml_per_h(precursor), temperature_k)
+
+    def scaled(self, factor: float) -> OperatingPoint:
+        """The point with both flows times a factor: the same flow ratio at another Reynolds number."""
+        return replace(
+            self, antisolvent_m3_s=factor * self.antisolvent_m3_s, precursor_m3_s=factor * self.precursor_m3_s
+        )
 
     @property
     def total_m3_s(self) -> float:

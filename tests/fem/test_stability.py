@@ -1,5 +1,8 @@
 """The verdict on steadiness: rates against known ones, and the same from a half mesh as from the whole."""
 
+import importlib
+from pathlib import Path
+
 import gmsh
 import meshio
 import numpy as np
@@ -24,6 +27,7 @@ from twin.verification import steadiness
 from twin.verification.flow import small_connector, small_domain, streams
 
 pytestmark = pytest.mark.field
+CASES = Path(__file__).parents[2] / "cases"
 
 
 @pytest.fixture(scope="module")
@@ -241,6 +245,47 @@ def test_after_a_failure_a_series_begins_anew(jet, monkeypatch):
     _, seen = jet[2](120, 125, 130)
     assert seen[:2] == [(120, 0, "unstable"), (120, 1, "steady")]
     assert seen[2:] == [(125, 1, "unknown"), (130, 0, "unstable"), (130, 1, "steady")]
+
+
+LEVELS = """
+[levels.coarse]
+wall_size = 0.35
+core_size = 0.35
+
+[levels.adapted]
+wall_size = 0.3
+core_size = 0.3
+core_bores = 1.5
+follows = { level = "coarse", point = "a1000-p0060", cells = 1000 }
+
+"""
+
+
+def test_the_verdict_on_a_level_climbs_to_it(tmp_path, monkeypatch, capsys):
+    """Through the flow that the mesh follows, and that where a series begins, and not again where all is known."""
+    text = (CASES / "liang2023" / "case.toml").read_text().replace('"ptfe-y-60"', '"short"')
+    before, after = text.split("[levels.coarse]")[0], text.split("[setpoint]")[1]
+    (tmp_path / "case.toml").write_text(f"{before}{LEVELS}[setpoint]{after}")
+    short = 'bore = "1.5875 mm"\nangle = "60 deg"\narm_bores = 1.5\noutlet_bores = 2\nsource = "made for tests"\n'
+    (tmp_path / "short.toml").write_text(short)
+    jobs = []
+
+    def start(module, results, job, ranks, watch):
+        jobs.append((job["level"], module.rpartition(".")[2]))
+        importlib.import_module(module).run(job, MPI.COMM_SELF)
+
+    for module in ("run", "stability"):
+        monkeypatch.setattr(f"twin.campaign.{module}.start_workers", start)
+    steady = stability.Verdict("steady", [stability.Mode("symmetric", -1.0, 0.0, 1e-9)])
+    monkeypatch.setattr(stability_worker, "verdict", lambda solver: steady)
+    words = ["stability", str(tmp_path), "--level", "adapted", "--antisolvent", "1000 mL/h", "--precursor", "60 mL/h"]
+    assert main(words) == 0 and jobs == [("coarse", "worker"), ("adapted", "stability_worker")]
+    assert "starting from the level coarse" in capsys.readouterr().out
+    assert main([*words, "--reynolds", "30", "40"]) == 0
+    assert jobs[2:] == [("coarse", "worker"), ("adapted", "stability_worker")]
+    assert (tmp_path / "results" / "coarse" / "points" / "a0086.196-p0005.172").exists()
+    assert "starting from the level coarse" in capsys.readouterr().out
+    assert main([*words, "--reynolds", "30", "40"]) == 0 and len(jobs) == 4
 
 
 def test_modes_that_do_not_converge_are_an_error_in_words(halves, monkeypatch):

@@ -43,31 +43,48 @@ def climb(
 ) -> MeshFolder:
     """Solves points on a level, with all that they wait for on the coarser ones; returns the level's mesh.
 
-    That is the flow which the mesh itself follows, and the own flow of each point that has no near one to start from:
-    from there Newton needs a few steps on the fine mesh instead of many. Without the walk the points have flows only.
-    Raises what `run_points` and the meshing raise.
+    Without the walk the points have flows only. Raises what `run_points` and the meshing raise.
     """
-
-    def flows_below(coarser: str, wanted: list[OperatingPoint]) -> None:
-        below = results.beside(coarser)
-        climb(case, coarser, below, wanted, ranks, progress, allow_high_reynolds, walk=False)
-
-    folder(results.folder)
-    follows = case.level(level).follows
-    if follows:
-        flows_below(follows.level, [point for point in case.points if point.name == follows.point])
-    made = make_mesh(case, level, results, progress)
-    coarser = case.coarser(level)
-    followed = follows.point if follows and follows.level == coarser else ""  # there already, solved for the mesh
+    made = climb_to_mesh(case, level, results, ranks, progress, allow_high_reynolds)
     unsolved = [point for point in points if not is_solved(case, level, results, point, made.hash, walk)]
-    waiting = [point for point in leaders(case, unsolved, solved_flows(results).values()) if point.name != followed]
-    if coarser is not None and waiting:
-        flows_below(coarser, waiting)
+    solve_below(case, level, results, unsolved, ranks, progress, allow_high_reynolds)
     what = "flow and mixing" if walk else "flow"
     with progress(f"{what} on {ranks} ranks, level {level}", len(points)) as bar:
         follow = lambda event: show_event(event, bar)  # noqa: E731
         run_points(case, level, results, made, points, ranks, follow, allow_high_reynolds, walk)
     return made
+
+
+def climb_to_mesh(
+    case: Case, level: str, results: Results, ranks: int, progress: Progress, allow_high_reynolds: bool = False
+) -> MeshFolder:
+    """The mesh of a level, made or reused; the flow that it follows is solved first, on the coarser level."""
+    folder(results.folder)
+    if follows := case.level(level).follows:
+        followed = [point for point in case.points if point.name == follows.point]
+        below = results.beside(follows.level)
+        climb(case, follows.level, below, followed, ranks, progress, allow_high_reynolds, walk=False)
+    return make_mesh(case, level, results, progress)
+
+
+def solve_below(
+    case: Case,
+    level: str,
+    results: Results,
+    points: list[OperatingPoint],
+    ranks: int,
+    progress: Progress,
+    allow_high_reynolds: bool = False,
+) -> None:
+    """Solves, on the next coarser level, the own flow of each point that has no near one to start from on this level.
+
+    From there Newton needs a few steps on the fine mesh instead of many.
+    """
+    coarser, follows = case.coarser(level), case.level(level).follows
+    there = follows.point if follows and follows.level == coarser else ""  # already, solved for the mesh
+    waiting = [point for point in leaders(case, points, solved_flows(results).values()) if point.name != there]
+    if coarser is not None and waiting:
+        climb(case, coarser, results.beside(coarser), waiting, ranks, progress, allow_high_reynolds, walk=False)
 
 
 def make_mesh(case: Case, level: str, results: Results, progress: Progress) -> MeshFolder:

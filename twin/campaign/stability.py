@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twin.campaign.flow_case import flow_hash, flow_job, unit_m
@@ -51,14 +50,52 @@ def run_stability(
     Asked to `follow`, a series goes on from the steady flow that a mode which only grows leads to, and writes its
     fields. What is on disk already is not computed again.
     """
-    asked = []
-    for point in nearest_first(case, points, solved_flows(results).values()):
-        series = series_of(case, point, reynolds, allow_high_reynolds)
-        one = {"name": point.name, "point": flows_of(point), "reynolds": series, "follow": follow}
-        one["hash"] = _hash(mesh, groups(case, point).as_dict(), series, follow)
-        asked.append(one | {"flow_hash": point_hash(case, level, point, mesh.hash)})
+    asked = _asked(case, level, results, mesh, points, reynolds, allow_high_reynolds, follow)
     _run({**common_job(case, level, results, mesh), "asked": asked}, results, ranks, watch)
     return [read_json(results.stability(point.name)) for point in points]
+
+
+def starts(
+    case: Case,
+    level: str,
+    results: Results,
+    mesh: MeshFolder,
+    points: list[OperatingPoint],
+    reynolds: list[float],
+    allow_high_reynolds: bool = False,
+    follow: bool = False,
+) -> list[OperatingPoint]:
+    """The flows at which those verdicts of `run_stability` begin that are not known yet."""
+    asked = _asked(case, level, results, mesh, points, reynolds, allow_high_reynolds, follow)
+    return [OperatingPoint(*one["start"]) for one in asked if not _is_known(one, results)]
+
+
+def _asked(
+    case: Case,
+    level: str,
+    results: Results,
+    mesh: MeshFolder,
+    points: list[OperatingPoint],
+    reynolds: list[float],
+    allow_high_reynolds: bool,
+    follow: bool,
+) -> list[dict[str, Any]]:
+    """What a worker is to know of each point, in the order in which it judges them."""
+    asked = []
+    for point in nearest_first(case, points, solved_flows(results).values()):
+        series, group = series_of(case, point, reynolds, allow_high_reynolds), groups(case, point)
+        lowest = point.scaled(series[0] / group.reynolds) if reynolds else point
+        asked.append(
+            {
+                "name": point.name,
+                "start": flows_of(lowest),
+                "reynolds": series,
+                "follow": follow,
+                "hash": _hash(mesh, group.as_dict(), series, follow),
+                "flow_hash": point_hash(case, level, point, mesh.hash),
+            }
+        )
+    return asked
 
 
 def run_flow_stability(
@@ -91,9 +128,7 @@ def _run(job: dict[str, Any], results: Results, ranks: int, watch: Follow) -> No
     """Runs the workers for what a job asks and the disk does not know."""
     still = []
     for one in job["asked"]:
-        path = results.stability(one["name"])
-        record = read_json(path) if path.exists() else None
-        if record and record["provenance"].get("point_hash") == one["hash"] and _is_known(record, path.parent):
+        if _is_known(one, results):
             watch(Event("reused", one["name"]))
         else:
             still.append(one)
@@ -101,10 +136,16 @@ def _run(job: dict[str, Any], results: Results, ranks: int, watch: Follow) -> No
         start_workers("twin.campaign.stability_worker", results, {**job, "asked": still}, ranks, watch)
 
 
-def _is_known(record: dict[str, Any], folder: Path) -> bool:
-    rows = record["rows"]
-    there = all((folder / row["fields"]).exists() for row in rows if "fields" in row)
-    return record["complete"] and there and all(row["verdict"] != "unknown" for row in rows)
+def _is_known(one: dict[str, Any], results: Results) -> bool:
+    """Whether the verdicts that are asked for are on disk, with the fields of the flows that were followed."""
+    path = results.stability(one["name"])
+    if not path.exists():
+        return False
+    record = read_json(path)
+    if record["provenance"].get("point_hash") != one["hash"] or not record["complete"]:
+        return False
+    there = all((path.parent / row["fields"]).exists() for row in record["rows"] if "fields" in row)
+    return there and all(row["verdict"] != "unknown" for row in record["rows"])
 
 
 def verdict_on(results: Results, record: dict[str, Any]) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 from mpi4py import MPI
 
 from twin.campaign.flow_worker import FlowWorker
+from twin.campaign.order import NEAR
 from twin.campaign.serving import Teller, serve
 from twin.campaign.stability import SCHEMA
 from twin.campaign.worker import Worker
@@ -41,12 +42,15 @@ def run(job: dict[str, Any], comm: MPI.Comm) -> None:
             _series(one, flow_worker.steady_at, flow_worker.write_state, flow_worker.tell, job, comm)
         return
     worker = Worker(case, job["level"], Results(Path(job["results"])), job["mesh_hash"], comm)
-    for one in job["asked"]:
-        point = OperatingPoint(*one["point"])
-        share = groups(case, point).precursor_fraction
+    left = 0
+    for place, one in enumerate(job["asked"]):
+        start = OperatingPoint(*one["start"])
+        share = groups(case, start).precursor_fraction
         flows = shared_flows(worker.domain, {"antisolvent": 1 - share, "precursor": share})
         worker.tell.point = one["name"]
-        _ = worker.start_near(point) or worker.start_from_coarser(point)
+        if not (worker.start_near(start, NEAR) or worker.start_from_coarser(start)) and (left or not place):
+            worker.flow.forget()  # else it goes on from the flow judged last, unless that is one gone over to
+            worker.start_near(start)
 
         def at(reynolds: float | None, flows: dict[str, float] = flows) -> tuple[SteadySolver, float]:
             assert reynolds is not None  # noqa: S101
@@ -57,13 +61,16 @@ def run(job: dict[str, Any], comm: MPI.Comm) -> None:
                 raise
             return worker.flow, reynolds
 
-        _series(one | {"precursor_fraction": share}, at, worker.write_state, worker.tell, job, comm)
+        left = _series(one | {"precursor_fraction": share}, at, worker.write_state, worker.tell, job, comm)
 
 
 def _series(
     one: dict[str, Any], steady: Steady, write: Write, tell: Teller, job: dict[str, Any], comm: MPI.Comm
-) -> None:
-    """The verdicts along a series; where it is to follow, of each flow that an unstable one goes over to as well."""
+) -> int:
+    """The verdicts along a series; where it is to follow, of each flow that an unstable one goes over to as well.
+
+    Returns how many flows were left for the last one.
+    """
     tell("start")
     results, rows = Results(Path(job["results"])), list[dict[str, Any]]()
     if comm.rank == 0:
@@ -114,6 +121,7 @@ def _series(
             row |= {"verdict": "unknown", "reason": failure.message}
         note(row, "verdict", complete=wanted == series[-1])
     tell("done", status=rows[-1]["verdict"])
+    return left
 
 
 if __name__ == "__main__":

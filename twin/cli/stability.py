@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from twin.campaign import make_mesh
-from twin.campaign.stability import onset, run_flow_stability, run_stability, series_of
+from twin.campaign import climb_to_mesh, solve_below
+from twin.campaign.stability import onset, run_flow_stability, run_stability, series_of, starts
 from twin.case import Case, FlowCase, Results
 from twin.case.load import load_any
 from twin.cli import flow
@@ -99,13 +99,15 @@ def _of_points(case: Case, arguments: argparse.Namespace, reporter: Reporter) ->
     points, ranks = [point_of(arguments, case)] if arguments.antisolvent else case.points, ranks_of(arguments, case)
     for point in points:
         series_of(case, point, arguments.reynolds, arguments.allow_high_reynolds)
-    folder(results.folder)
-    made = make_mesh(case, level, results, reporter.progress)
+    climbing = ranks, reporter.progress, arguments.allow_high_reynolds
+    made = climb_to_mesh(case, level, results, *climbing)
+    asked = points, arguments.reynolds
+    how = arguments.allow_high_reynolds, arguments.follow
+    solve_below(case, level, results, starts(case, level, results, made, *asked, *how), *climbing)
     each = max(1, len(arguments.reynolds))
     total = None if arguments.follow else each * len(points)
     with reporter.progress(f"leading modes on {ranks} ranks", total) as bar:
-        how = ranks, _watch(bar, each), arguments.allow_high_reynolds, arguments.follow
-        records = run_stability(case, level, results, made, points, arguments.reynolds, *how)
+        records = run_stability(case, level, results, made, *asked, ranks, _watch(bar, each), *how)
     return level, results, records
 
 
