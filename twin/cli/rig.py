@@ -282,8 +282,8 @@ def checkout_verb(arguments: argparse.Namespace, reporter: Reporter) -> Any:
     if not sys.stdin.isatty():
         raise BadInput("a check-out asks before anything moves, and nobody is there to answer", "run it in a terminal")
     pump = pumps[arguments.pump]
-    with RunLock(results.rig, [pump.place]), register.held(results.rig, [pump.place]):
-        Latch(results.rig).check()
+    with RunLock(results.rig, [pump.place]) as lock, register.held(results.rig, [pump.place], lock.latch):
+        lock.latch.check()
         volumes = Volumes.open(results.rig)
         if volumes.unsettled:
             raise BadInput(
@@ -305,7 +305,7 @@ def checkout_verb(arguments: argparse.Namespace, reporter: Reporter) -> Any:
                 baud=pump.baud,
             )
         except NotStopped as error:
-            Latch(results.rig).set(error.message, "checkout")
+            lock.latch.set_by(error, "checkout")
             raise
         except (KeyboardInterrupt, RunStopped) as error:
             raise RunStopped(

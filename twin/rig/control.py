@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -28,7 +27,7 @@ from twin.rig.operation.ledger import REFILL, Balance
 from twin.rig.operation.register import held
 from twin.rig.operation.runlock import RunLock, rig_folder
 from twin.rig.operation.session import OnProgress, Session, all_agree
-from twin.rig.operation.stopping import caught, words
+from twin.rig.operation.stopping import words
 from twin.rig.operation.volume_files import Count
 from twin.rig.operation.volumes import Volumes
 from twin.rig.operation.watchdog import Watchdog
@@ -145,9 +144,9 @@ def run(
     began = time.monotonic()
     with ExitStack() as stack:
         places = [pump.place for pump in pumps.values()]
-        stack.enter_context(RunLock(where, places))
-        stack.enter_context(held(where, places))
-        latch = Latch(where)
+        lock = stack.enter_context(RunLock(where, places))
+        latch = lock.latch
+        stack.enter_context(held(where, places, latch))
         latch.check()
         recorder = Recorder(None, clock.now)
         recorder.hold_back()
@@ -158,7 +157,7 @@ def run(
         try:
             _reconcile(volumes, drivers, recorder)
         except RigError as error:
-            _latched(latch, error, None)
+            latch.set_by(error, "run")
             raise
         filled = _filled(pumps, volumes, filled_ml, simulator is not None)
         if live is not None:
@@ -243,20 +242,21 @@ class _Run:
                 with watchdog:
                     session.run(interrupts)
         except NotStopped as error:
-            _latched(self.latch, error, self.journal)
+            self.latch.set_by(error, "run", self.journal)
             raise
         except BaseException as error:
             if watchdog.tripped is not None:
-                _latched(self.latch, watchdog.tripped, self.journal)
+                self.latch.set_by(watchdog.tripped, "run", self.journal)
                 raise watchdog.tripped from error
-            # A wrong device on the port has hurt nobody, and what the operator ends needs no acknowledgement.
+            # A wrong device on the port has hurt nobody, and what the operator ends needs no acknowledgement. Any
+            # other end is a fault, also that of a disk: what was done is then not on record to its end.
             by_operator = isinstance(error, RunStopped)
             harmless = not (session.moved or isinstance(error, PumpAlarm))
-            if isinstance(error, RigError) and not by_operator and not harmless:
-                _latched(self.latch, error, self.journal)
+            if isinstance(error, TwinError) and not by_operator and not harmless:
+                self.latch.set_by(error, "run", self.journal)
             raise
         if watchdog.tripped is not None:  # in its last moment
-            _latched(self.latch, watchdog.tripped, self.journal)
+            self.latch.set_by(watchdog.tripped, "run", self.journal)
             raise watchdog.tripped
 
     def _rules(self) -> list[Rule]:
@@ -304,13 +304,6 @@ class _Run:
 
     def _latch(self, reason: str) -> None:
         self.latch.set(reason, "run", self.journal)
-
-
-def _latched(latch: Latch, error: RigError, journal: Path | None) -> None:
-    """Latches the rig; where that can't be written, the error at hand is still the one to hear of."""
-    problem = caught(partial(latch.set, error.message, "run", journal))
-    if problem is not None:
-        error.message += f"\n  and the rig could not be latched: {words(problem)}"
 
 
 def _know(volumes: Volumes, pumps: Mapping[str, Equipment]) -> None:

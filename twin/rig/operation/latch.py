@@ -13,12 +13,14 @@ import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from twin.errors import BadInput
+from twin.errors import BadInput, TwinError
 from twin.files import explained, folder
 from twin.rig.errors import RigError
+from twin.rig.operation.stopping import caught, words
 from twin.rig.planning.limits import Place
 from twin.rig.record.journal import END, Journal, stamp, sync_folder
 
@@ -78,24 +80,38 @@ class Latch:
             pumps: those that may still move.
 
         Raises:
-            TwinError: it can't be written. Until this process ends, the rig is latched all the same.
+            TwinError: it can't be written. Until this process ends, the rig is latched all the same; and after that,
+                too, where this is the latch of a run lock.
         """
         new = Reason(reason, source, str(stamp()["utc"]), journal.name if journal else "", tuple(pumps))
-        line = b"\n" + json.dumps(asdict(new)).encode() + b"\n"  # the first newline ends a line that broke off
         with self._lock:
             if any((old.reason, old.source) == (reason, source) for old in self._read()):
                 return
-            self._unwritten.append(new)
+            self._unwritten = [*(old for old in self._unwritten if (old.reason, old.source) != (reason, source)), new]
+            # The first newline ends a line that broke off.
+            lines = b"".join(b"\n" + json.dumps(asdict(one)).encode() + b"\n" for one in self._unwritten)
             folder(self.path.parent)
             with explained(self.path), self._alone():
                 handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
                 try:
-                    if os.write(handle, line) != len(line):
+                    if os.write(handle, lines) != len(lines):
                         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                     os.fsync(handle)
                 finally:
                     os.close(handle)
-            self._unwritten.remove(new)
+            self._unwritten.clear()
+
+    def set_by(self, error: TwinError, source: str, journal: Path | None = None) -> None:
+        """Latches the rig for an error; where that can't be written, the error at hand is still the one to hear of."""
+        problem = caught(partial(self.set, error.message, source, journal))
+        if problem is not None:
+            error.message += f"\n  and the rig could not be latched: {words(problem)}"
+
+    @property
+    def unwritten(self) -> bool:
+        """Whether there are reasons that only this process knows."""
+        with self._lock:
+            return bool(self._unwritten)
 
     def reason(self) -> Latched | None:
         """Why the rig is latched, ready to be raised; None where it is not."""

@@ -19,7 +19,7 @@ from twin.errors import BadInput, TwinError
 from twin.files import read_json, write_json
 from twin.rig.errors import RigError
 from twin.rig.operation.latch import Latch
-from twin.rig.operation.runlock import died, holder
+from twin.rig.operation.runlock import DEAD, died, holder
 from twin.rig.operation.stopping import caught
 from twin.rig.operation.volume_files import unsettled
 from twin.rig.planning.limits import SIMULATED, Place
@@ -36,8 +36,13 @@ def ports_of(pumps: Iterable[Place]) -> list[str]:
 
 
 @contextmanager
-def held(where: Path, pumps: Iterable[Place]) -> Iterator[None]:
+def held(where: Path, pumps: Iterable[Place], latch: Latch | None = None) -> Iterator[None]:
     """Around a run in the folder `where`: its ports are held, and none was left latched or unverified by another rig.
+
+    Args:
+        where: the folder of the rig.
+        pumps: those of the run.
+        latch: the one that the run sets: it also knows what could not be written.
 
     Raises:
         RigError: another run holds a port, or another rig has left it so; nothing was opened.
@@ -59,7 +64,7 @@ def held(where: Path, pumps: Iterable[Place]) -> Iterator[None]:
         try:
             yield
         finally:  # where the process dies, the entries stay
-            caught(partial(_settle, ports, where))  # an entry that stays does no harm
+            caught(partial(_settle, ports, where, latch or Latch(where)))  # an entry that stays does no harm
 
 
 def note(port: str, where: Path) -> None:
@@ -100,7 +105,7 @@ def refusal(where: Path, pumps: Iterable[Place]) -> RigError | None:
         return latched
     if ports and died(where):
         return RigError(
-            "the run before did not end: its process or computer died",
+            f"the run before did not end: {DEAD}",
             "look at the pumps, then acknowledge it: `twin rig acknowledge CASE --by NAME`",
         )
     try:
@@ -123,7 +128,7 @@ def _check(port: str, where: Path) -> None:
                 "look at the pumps, then acknowledge it in this case: `twin rig acknowledge CASE --by NAME`",
             )
         latched = Latch(folder).reason()
-        reason = latched.message if latched else "its run died" if died(folder) else ""
+        reason = latched.message if latched else "its run died, or could not write why it ended" if died(folder) else ""
         if reason:
             raise RigError(
                 f"{port} was left by another rig, in {folder}: {reason}",
@@ -136,9 +141,9 @@ def _check(port: str, where: Path) -> None:
             )
 
 
-def _settle(ports: Iterable[str], where: Path) -> None:
+def _settle(ports: Iterable[str], where: Path, latch: Latch) -> None:
     """Takes the entries of a rig out that has left nothing behind."""
-    if Latch(where).reason() is None and not unsettled(where):
+    if latch.reason() is None and not unsettled(where):
         for port in ports:
             _change(port, drop=[str(where)])
 

@@ -2,7 +2,8 @@
 
 The lock is the operating system's (`flock`), so it ends with its process however that ends. The text in the file says
 which process it is and where its pumps are; it is gone once a run has ended, so a text that is left over tells of a run
-that died, and latches the rig: the latch keeps its pumps in mind. The file itself stays.
+that died, and latches the rig: the latch keeps its pumps in mind. A run whose latch could not be written, as on a full
+disk, leaves its text there, too: it was written before anything moved. The file itself stays.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from twin.rig.planning.limits import SIMULATED, Place
 from twin.rig.record.journal import stamp
 
 NAME = "run.lock"
+#: What a text that is left over may mean.
+DEAD = "its process or computer died, or it could not write why it ended"
 
 
 def rig_folder(case: Case, folder: Path | None = None) -> Path:
@@ -35,10 +38,14 @@ class RunLock:
     Args:
         where: the folder of the rig.
         pumps: where the pumps of the run are. None: no run, and what the file says of a dead one stays.
+
+    Attributes:
+        latch: the latch of the folder, for whoever holds the lock.
     """
 
     def __init__(self, where: Path, pumps: Iterable[Place] | None) -> None:
         self.path = where / NAME
+        self.latch = Latch(where)
         self._pumps = None if pumps is None else list(pumps)
         self._handle = -1
         self._before = b""
@@ -67,9 +74,12 @@ class RunLock:
         return self
 
     def __exit__(self, *_: object) -> None:
-        _write(self._handle, self._before)
-        os.close(self._handle)
-        self._handle = -1
+        try:
+            if not self.latch.unwritten:
+                _write(self._handle, self._before)
+        finally:
+            os.close(self._handle)
+            self._handle = -1
 
     def _note(self, handle: int) -> None:
         """Latches the rig where the run before never let go, then says who holds it now."""
@@ -79,8 +89,8 @@ class RunLock:
             note["before"] = died
             self._before = b"" if died is None else json.dumps(died).encode()
         elif died is not None and _may_move(died):
-            Latch(self.path.parent).set(
-                f"the run of process {died.get('pid', '?')} did not end: its process or computer died",
+            self.latch.set(
+                f"the run of process {died.get('pid', '?')} did not end: {DEAD}",
                 "host",
                 pumps=noted_places(died),
             )
@@ -130,7 +140,7 @@ def last(where: Path) -> list[Place]:
 
 
 def died(where: Path) -> bool:
-    """Whether a run in a folder never let go, and nobody has acknowledged it: its process or its computer died."""
+    """Whether a run in a folder never let go, and nobody has acknowledged it; see `DEAD`."""
     note = _of_run(_read(where)) if holder(where) is None else None
     return note is not None and _may_move(note)
 
