@@ -143,6 +143,8 @@ def run(
     where = rig_folder(case, folder)
     began = time.monotonic()
     with ExitStack() as stack:
+        interrupts = stack.enter_context(Interrupts())
+        interrupts.shield()  # until there is a journal to tell of it; what is begun before is brought to its end
         places = [pump.place for pump in pumps.values()]
         lock = stack.enter_context(RunLock(where, places))
         latch = lock.latch
@@ -150,7 +152,9 @@ def run(
         latch.check()
         recorder = Recorder(None, clock.now)
         recorder.hold_back()
+        interrupts.unshield()  # a port of the network may take its time, and nothing is begun yet
         drivers, spoken = stack.enter_context(opened(pumps, clock, recorder.note, simulator))
+        interrupts.shield()
         volumes = Volumes.open(where, clock)
         if simulator is not None:
             _know(volumes, pumps)
@@ -181,9 +185,9 @@ def run(
         if live is not None:
             at_work.session.steps = live.steps(at_work.telemetry.board)
         try:
-            with Interrupts() as interrupts:
-                at_work.go(interrupts)
+            at_work.go(interrupts)
         except BaseException as error:
+            interrupts.shield()
             if isinstance(error, TwinError) and not isinstance(error, NotStopped | RunStopped):
                 if at_work.session.moved:
                     error.add_note("every pump that was started was verified stopped")
@@ -236,6 +240,7 @@ class _Run:
             self._rules(), self._look, self.pumps, session.gate, session.cancel, self._latch, self.clock, self.recorder
         )
         try:
+            interrupts.unshield()
             with self.telemetry:
                 self.telemetry.ready()
                 self._check_sensors()

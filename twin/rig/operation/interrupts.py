@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 from twin.rig.errors import RunStopped
 
@@ -38,13 +38,22 @@ class Interrupts:
             signal.signal(number, handler if handler is not None else signal.SIG_DFL)
 
     def shield(self) -> None:
-        """From here on signals are only noted: the pumps are being stopped."""
+        """From here on signals are only noted, as while the pumps are being stopped."""
         self._shielded = True
+
+    def unshield(self) -> None:
+        """Ends the shield; a signal that was noted under it strikes now."""
+        self._shielded = False
+        if self.caught:
+            self._strike()
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         first, self.caught = not self.caught, self.caught or signal.Signals(number).name
         if self._shielded or not first:
             return
-        if number == signal.SIGINT:
+        self._strike()
+
+    def _strike(self) -> NoReturn:
+        if self.caught == "SIGINT":
             raise KeyboardInterrupt
         raise RunStopped(f"the run was stopped by {self.caught}", "")
