@@ -113,6 +113,16 @@ def test_the_contract_of_a_pump(bench: Bench) -> None:
     assert pump.dispensed().infused_ml == 0.0
 
 
+def test_a_rate_is_that_with_its_syringe_also_where_the_pump_has_forgotten_that(bench: Bench) -> None:
+    """After a power cut it knows the rate and the diameter of its memory: its plunger goes by both."""
+    bench.pump.prepare(28.6, fine=True)
+    bench.pump.set_rate_ml_h(600.0)
+    bench.line.inject(Fault.RESET, 0)
+    with pytest.raises(NoReply):
+        bench.pump.rate_ml_h()
+    assert bench.pump.rate_ml_h() == pytest.approx(60.0 * (28.6 / 14.43) ** 2)
+
+
 def test_the_bytes_of_a_whole_run(bench: Bench) -> None:
     bench.pump.identify()
     bench.pump.prepare(26.59, fine=False)

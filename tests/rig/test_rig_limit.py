@@ -122,6 +122,58 @@ def test_a_power_cut_at_the_start_leaves_an_interval_that_holds(
     assert abs(left.left_ml - truly_ml) < left.uncertain_ml < 0.2
 
 
+@pytest.mark.parametrize("name", ["antisolvent", "precursor"])
+@pytest.mark.parametrize("memory", ["20 u/m", "1 ml/min", "20 ml/min"])
+def test_a_start_that_found_a_pump_back_from_a_power_cut_leaves_an_interval_that_holds(
+    case: Case,
+    setpoint: Setpoint,
+    clock: VirtualClock,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    memory: str,
+) -> None:
+    """The cut fell between the last look and the start: it runs at the rate of its memory, which may be the larger."""
+    case = chained(case)
+    line, address = on(case, clock), {"antisolvent": 0, "precursor": 1}[name]
+    pump = line.pumps[address]
+    pump.execute(f"irate {memory}", address, clock.now())  # type: ignore[attr-defined]
+    at_start(monkeypatch, f"the {name}", lambda: line.inject(Fault.RESET, address))
+    with pytest.raises(RigError):
+        run(case, setpoint, hold_s=5.0, folder=tmp_path, clock=clock, simulator=line)
+    left = Volumes.open(tmp_path).left(name)
+    assert left is not None
+    assert pump.volume_ml < 50.0
+    assert abs(left.left_ml - pump.volume_ml) <= left.uncertain_ml + 1e-9
+    assert left.uncertain_ml < 1.0, "of what it can have moved until it stood"
+
+
+def test_a_pump_that_runs_without_its_limit_may_have_emptied_its_syringe(
+    case: Case, setpoint: Setpoint, clock: VirtualClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same, and then its cable is pulled out: nobody stops it."""
+    case = chained(case)
+    line = on(case, clock)
+
+    def cut() -> None:
+        line.inject(Fault.RESET, 1)
+        line.device().write(b"01irun\r")
+        line.unplug()
+
+    at_start(monkeypatch, "the precursor", cut)
+    with pytest.raises(NotStopped):
+        run(case, setpoint, hold_s=5.0, folder=tmp_path, clock=clock, simulator=line)
+    clock.sleep(600.0)
+    line.plug_in()
+    Latch(tmp_path).acknowledge("the operator")
+    with pytest.raises(BadInput, match="nothing is for certain"):
+        run(case, setpoint, hold_s=5.0, folder=tmp_path, clock=clock, simulator=line)
+    left, truly_ml = Volumes.open(tmp_path).left("precursor"), line.pumps[1].volume_ml
+    assert left is not None
+    assert truly_ml == pytest.approx(40.0, abs=0.1)
+    assert abs(left.left_ml - truly_ml) <= left.uncertain_ml
+
+
 def test_a_power_cut_while_others_are_armed_is_found_before_anything_moves(
     case: Case, setpoint: Setpoint, clock: VirtualClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

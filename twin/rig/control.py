@@ -28,8 +28,7 @@ from twin.rig.operation.register import held
 from twin.rig.operation.runlock import RunLock, rig_folder
 from twin.rig.operation.session import OnProgress, Session, all_agree
 from twin.rig.operation.stopping import words
-from twin.rig.operation.volume_files import Count
-from twin.rig.operation.volumes import Volumes
+from twin.rig.operation.volumes import Left, Volumes
 from twin.rig.operation.watchdog import Watchdog
 from twin.rig.planning.limits import ROLES, Equipment, equipment
 from twin.rig.planning.recipe import Program
@@ -336,7 +335,7 @@ def _reconcile(volumes: Volumes, drivers: Mapping[str, Pump], recorder: Recorder
         except PumpAlarm as alarm:  # after a power cut the counter is gone, after a silence it is not
             if alarm.code not in HARMLESS:  # said once only; a stall proves that its counter is whole
                 if (whole := _counter(pump)) is not None and not whole.status.moving:
-                    volumes.reconcile(name, whole if _has_limit(pump, volumes.count(name)) else None, powered=True)
+                    _settle(volumes, name, pump, whole, powered=True)
                 raise
             pump.acknowledge()
             recorder.event("acknowledged", role=name, alarm=alarm.code)
@@ -344,19 +343,20 @@ def _reconcile(volumes: Volumes, drivers: Mapping[str, Pump], recorder: Recorder
         if counted is not None and counted.status.moving:
             pump.stop()
             counted = pump.dispensed()
-        last, powered = volumes.count(name), tells and pump.cut_is_told
-        if not _has_limit(pump, last):
-            counted = None
-        elif last is not None and last.limit_ml is not None:
-            powered = last.forgets_limit
-        left = volumes.reconcile(name, counted, powered=powered)
+        left = _settle(volumes, name, pump, counted, powered=tells and pump.cut_is_told)
         if left is not None:
             recorder.event("reconciled", role=name, left_ml=left.left_ml, uncertain_ml=left.uncertain_ml)
 
 
-def _has_limit(pump: Pump, last: Count | None) -> bool:
-    """Whether a pump still has the limit that a dead run gave it, if it gave one: else its power was cut since."""
-    return last is None or last.limit_ml is None or pump.limit_stands(last.limit_ml)
+def _settle(volumes: Volumes, name: str, pump: Pump, counted: Dispensed | None, powered: bool) -> Left | None:
+    """Closes an account by what a pump counts; a limit that the dead run gave it, and that is gone, is a power cut."""
+    last = volumes.count(name)
+    if last is None or last.limit_ml is None:
+        return volumes.reconcile(name, counted, powered=powered)
+    if pump.limit_stands(last.limit_ml):
+        return volumes.reconcile(name, counted, powered=powered or last.forgets_limit)
+    started = counted is not None and counted.infused_ml + counted.withdrawn_ml > 0
+    return volumes.reconcile(name, None, started=started)
 
 
 def _counter(pump: Pump) -> Dispensed | None:

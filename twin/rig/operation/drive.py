@@ -78,6 +78,8 @@ class Drive:
         self._evidence = Evidence()
         self._carried = (0.0, 0.0)
         self._set = 0.0
+        #: When it was told to start, where no answer showed that it had its power still, and with it what it was told.
+        self._unsure_s: float | None = None
         self._limit_ml: float | None = None
 
     @property
@@ -149,9 +151,13 @@ class Drive:
             self._preset(rate_ml_h)
         if not self.told_ml_h:
             with self._gate.passing():  # asked anew: what was told above may have taken its time
-                self.may_move = True
-                self._evidence.may_go(rate_ml_h, self._clock.now())
-                self.pump.start()
+                self.may_move, before_s = True, self._clock.now()
+                self._evidence.may_go(rate_ml_h, before_s)
+                try:
+                    self.pump.start()
+                except BaseException:
+                    self._unsure_s = before_s
+                    raise
         self.told_ml_h, heard_s = rate_ml_h, self._clock.now()
         self._book()
         self._evidence.alive(heard_s)  # it took what it would have answered by the alarm of a power cut
@@ -201,28 +207,29 @@ class Drive:
                 "was it stopped at its keys? Look at it, then run again",
             )
 
-    def bounds(self, until_s: float) -> Bounds:
+    def bounds(self, until_s: float, limited: bool = True) -> Bounds:
         """What it may have moved since the run began, where it stood for certain at `until_s`, s of process time.
 
         An alarm ends that, too: of its power, of a stall, or of its timer, after which it moved no more; and so does
-        the volume at which it stops by itself.
+        the volume at which it stops by itself, unless it may have been started without one (`limited`).
         """
         if not self.may_move:
             return Bounds((0.0, 0.0), (0.0, 0.0))
         bounds = self._evidence.bounds(until_s if self.pump.alarm is None else min(until_s, self.pump.alarm_s))
-        return bounds if self._limit_ml is None else bounds.within(self._carried, self._limit_ml)
+        return bounds if self._limit_ml is None or not limited else bounds.within(self._carried, self._limit_ml)
 
     def settle(self) -> list[Balance]:
         """The balances at the end, of a pump that stands; none of one that never moved."""
         if not self.may_move:
             self.counted, self.settled = Dispensed(0.0, 0.0, 0.0, Status.STOPPED), True
             return []
+        unsure = self._may_have_started_anew()
         self.told_ml_h = 0.0
         self._book()
         before = self._clock.now()
         seen = self._asked()
         if seen is None:  # the counter is lost: the middle of what it may have been
-            self.lost, most = True, self.bounds(before).dispensed()
+            self.lost, most = True, self.bounds(before, limited=not unsure).dispensed()
             first, second = self._carried
             seen = replace(most, infused_ml=most.infused_ml - first, withdrawn_ml=most.withdrawn_ml - second)
         self._count(seen, Span(before, self._clock.now()))
@@ -231,6 +238,17 @@ class Drive:
         if self.counted.withdrawn_ml or self._account.withdrawn_ml(before):
             balances.append(self._account.refill(self.counted, before))
         return balances
+
+    def _may_have_started_anew(self) -> bool:
+        """Whether its start may have come after a power cut of which it did not tell: then with the rate of its memory.
+
+        It stands, and still has that rate, if it is so.
+        """
+        if self._unsure_s is None or self._limit_ml is None:
+            return False
+        way = -1.0 if self._set < 0 else 1.0
+        self._evidence.may_go(way * self.pump.rate_ml_h(), self._unsure_s)
+        return True
 
     def unlimit(self) -> None:
         """Takes the volume at which it stops by itself back: other programs do not expect it."""

@@ -287,7 +287,12 @@ class Volumes:
         return self._counts.get(name)
 
     def reconcile(
-        self, name: str, counted: Dispensed | None, guard_s: float | None = None, powered: bool = False
+        self,
+        name: str,
+        counted: Dispensed | None,
+        guard_s: float | None = None,
+        powered: bool = False,
+        started: bool = False,
     ) -> Left | None:
         """Settles the account that a dead run has left open; does nothing where there is none.
 
@@ -304,6 +309,8 @@ class Volumes:
             powered: its power was not cut, so that a counter at zero has counted nothing: another alarm than that of a
                 power cut was pending, or that would have been told, which `asking` knew, or it has its limit still,
                 which it would have forgotten.
+            started: it was started after its power was cut, at its keys or by an order that found it without what it
+                had been told: then nothing says how far it went.
         """
         with self._lock:
             if name not in self.unsettled or self._book.open is None:
@@ -325,7 +332,7 @@ class Volumes:
                 )
                 left = self._by_counter(name, whole, "counter")
             else:
-                left = self._reckoned(name, self._book.open.guard_s if guard_s is None else guard_s)
+                left = self._reckoned(name, self._book.open.guard_s if guard_s is None else guard_s, started)
             self._settle(name, _entry(left))
             return self.left(name)
 
@@ -334,11 +341,11 @@ class Volumes:
         middle = entry.left_ml - counted.infused_ml + counted.withdrawn_ml
         return _left(entry, middle, middle, entry.uncertain_ml + counted.resolution_ml, _now(), by)
 
-    def _reckoned(self, name: str, guard_s: float | None) -> Left:
+    def _reckoned(self, name: str, guard_s: float | None, started: bool = False) -> Left:
         """What a syringe can hold, from what is on disk alone."""
         entry, account, count = self._book.pumps[name], self._book.open, self._counts.get(name)
         largest = account.largest_ml_h[name] if account else 0.0
-        if count is None:  # a power cut has taken it
+        if count is None or started:  # a power cut has taken it, or what it says of the limit
             return _left(entry, 0.0, entry.volume_ml if largest else entry.left_ml, 0.0, entry.as_of, "reckoned", False)
         if count.taken_ml is not None:
             least, most = count.taken_ml

@@ -81,6 +81,7 @@ class HarvardPump:
         self._polling = self._running = self._stalled = False
         self._told_s: float | None = None  # when the first stop went out that is not yet verified
         self._direction = Direction.INFUSE
+        self._diameter_mm: float | None = None
         self._counting = set(Direction)  # whose counters may be above zero
         self._version = ""
 
@@ -135,6 +136,7 @@ class HarvardPump:
         self._set("cttime", "ttime", lambda answer: same(answer, wire.NO_TARGET_TIME), "no target time")
         self.limit(None)
         self._set(f"diameter {text}", "diameter", lambda answer: close(parse_mm(answer), float(text)), f"{text} mm")
+        self._diameter_mm = float(text)
         self._direction = Direction.INFUSE
         self.clear()
 
@@ -244,12 +246,20 @@ class HarvardPump:
         self._counting.clear()
 
     def rate_ml_h(self) -> float:
-        """The rate that is set for its direction, mL/h, from whatever unit it prints."""
+        """The rate that is set for its direction, mL/h, from whatever unit it prints.
+
+        It is that with the syringe which `prepare` was told, also where the pump has forgotten that one.
+        """
         answer = self._query(f"{_LETTERS[self._direction]}rate")
         rate_ml_h = parse_rate_ml_h(answer)
         if rate_ml_h is None:
             raise BadReply(f"{self.name} answers its rate as {answer!r}", "look at the cable")
-        return rate_ml_h
+        if self._diameter_mm is None:
+            return rate_ml_h
+        diameter_mm = parse_mm(answer := self._query("diameter"))
+        if not diameter_mm:
+            raise BadReply(f"{self.name} answers its diameter as {answer!r}", "look at the cable")
+        return rate_ml_h * (self._diameter_mm / diameter_mm) ** 2
 
     def dispensed(self) -> Dispensed:
         """What it has counted since it was cleared, and its status.

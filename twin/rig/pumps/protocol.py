@@ -172,7 +172,7 @@ class Pump(Protocol):
         ...
 
     def rate_ml_h(self) -> float:
-        """The rate that is set, mL/h."""
+        """The rate that is set, mL/h with the syringe that `prepare` was told."""
         ...
 
     def dispensed(self) -> Dispensed:
