@@ -2,12 +2,56 @@
 
 from __future__ import annotations
 
+import math
 import re
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, FiniteFloat, PositiveInt, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from twin.case.quantities import Flow, Length, Strict, Time, Volume
+
+#: How far the plunger of a syringe goes from full to empty, m. Those of the catalogue go 41 to 135 mm.
+STROKES = (0.01, 0.3)
+
+
+def device(port: str) -> str:
+    """What is opened of a port: a device path, less its `serial://`, or an address of the network.
+
+    Raises ValueError where it starts with anything else that `pyserial` knows: nobody has tried to run pumps over that.
+    """
+    path = port.removeprefix("serial://")
+    scheme, mark, _ = path.partition("://")
+    if mark and scheme not in ("socket", "rfc2217"):
+        raise ValueError(
+            f'"{scheme}://" leads to no pump and no gauge; give a device path, with or without serial://,'
+            " socket://HOST:PORT or rfc2217://HOST:PORT"
+        )
+    return path
+
+
+def _port(text: str) -> str:
+    device(text)
+    return text
+
+
+def _number(value: object) -> object:
+    """TOML knows numbers: text, and true or false, would be read as some."""
+    if isinstance(value, bool | str):
+        raise ValueError("must be a number, without quotes")
+    return value
+
+
+def _truth(value: object) -> object:
+    if not isinstance(value, bool):
+        raise ValueError("must be true or false, without quotes")
+    return value
+
+
+PortName = Annotated[str, Field(min_length=1), AfterValidator(_port)]
+Address = Annotated[int, BeforeValidator(_number), Field(ge=0, le=99)]
+Baud = Annotated[int, BeforeValidator(_number), Field(gt=0)]
+Number = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
+Truth = Annotated[bool, BeforeValidator(_truth)]
 
 
 class OwnSyringe(Strict):
@@ -16,7 +60,17 @@ class OwnSyringe(Strict):
     diameter: Length = Field(description="inner diameter")
     volume: Volume
     material: str
-    toluene_safe: bool = Field(description="whether plunger and barrel stand toluene")
+    toluene_safe: Truth = Field(description="whether plunger and barrel stand toluene")
+
+    @model_validator(mode="after")
+    def _of_a_likely_stroke(self) -> OwnSyringe:
+        stroke, (least, most) = self.volume / (math.pi / 4 * self.diameter**2), STROKES
+        if not least <= stroke <= most:
+            raise ValueError(
+                f"its plunger would go {1e3 * stroke:.3g} mm, volume over cross-section; that of a syringe goes"
+                f" {1e3 * least:g} to {1e3 * most:g} mm: look at both, and at their units"
+            )
+        return self
 
 
 class OwnPump(Strict):
@@ -33,8 +87,8 @@ class OwnPump(Strict):
 class Partner(Strict):
     """A second pump, equal to the first, that takes turns with it: where it is."""
 
-    address: int = Field(ge=0, le=99)
-    port: str | None = Field(None, description="its port; that of the first, where it is left out")
+    address: Address
+    port: PortName | None = Field(None, description="its port; that of the first, where it is left out")
 
 
 class Pump(Strict):
@@ -42,9 +96,9 @@ class Pump(Strict):
 
     model: str
     syringe: str
-    address: int = Field(0, ge=0, le=99)
-    port: str = Field("simulated", min_length=1)
-    baud: PositiveInt | None = Field(None, description="bits a second; those of the pump's family, where left out")
+    address: Address = 0
+    port: PortName = "simulated"
+    baud: Baud | None = Field(None, description="bits a second; those of the pump's family, where left out")
     partner: Partner | None = None
 
 
@@ -69,19 +123,19 @@ class Sensor(Strict):
     driver: Literal["text", "seabreeze", "simulated"]
     unit: str = Field("", description="of the value; a spectrometer gives nm")
     period: Time = Field(1.0, description="from one reading to the next, s")
-    low: FiniteFloat | None = None
-    high: FiniteFloat | None = None
+    low: Number | None = None
+    high: Number | None = None
     max_age: Time | None = Field(None, description="an older reading stops the rig, s")
-    port: str | None = Field(None, description="anything that pyserial opens")
-    baud: PositiveInt = 9600
+    port: PortName | None = Field(None, description="as that of a pump")
+    baud: Baud = 9600
     query: str = Field("", description="asks for a number; without it the sensor prints by itself")
     pattern: str | None = Field(None, description="fits the whole line, and its one group the number")
-    scale: FiniteFloat = Field(1.0, description="unit per number")
-    offset: FiniteFloat = Field(0.0, description="in the unit, added after scaling")
+    scale: Number = Field(1.0, description="unit per number")
+    offset: Number = Field(0.0, description="in the unit, added after scaling")
     serial_number: str | None = Field(None, description="else the first spectrometer that is free")
     integration: Time = Field(0.1, description="exposure of one spectrum, s")
     window: tuple[Length, Length] | None = Field(None, description="wavelengths between which emission may be, m")
-    value: FiniteFloat | None = Field(None, description="what a simulated sensor shows at rest")
+    value: Number | None = Field(None, description="what a simulated sensor shows at rest")
 
     @field_validator(*_KEYS_OF_DRIVERS, mode="before")
     @classmethod

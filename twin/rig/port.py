@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import serial
 from serial.tools import list_ports
 
+from twin.case.rig import device as device_of
 from twin.errors import BadInput, TwinError
 from twin.rig.clock import Clock
 from twin.rig.errors import BadReply, NoReply, NotSent, RigError
@@ -217,7 +218,7 @@ def open_port(
     exclusive: bool = True,
     patient: bool = False,
 ) -> Port:
-    """Opens a device path (`serial://` before it is taken off) or another URL of pyserial, at 8N1.
+    """Opens a device path (`serial://` before it is taken off) or a port of the network, at 8N1.
 
     Args:
         url: `/dev/ttyUSB0`, `serial:///dev/ttyUSB0`, `COM3`, `socket://HOST:PORT` or `rfc2217://HOST:PORT`.
@@ -244,9 +245,9 @@ def of_network(url: str) -> bool:
 
 def open_device(url: str, baud: int, exclusive: bool = True) -> Device:
     """What carries the bytes of a port; arguments and errors are those of `open_port`."""
-    path = url.removeprefix("serial://")
-    options: dict[str, Any] = {} if "://" in path else {"exclusive": exclusive, "write_timeout": 1.0}
     try:
+        path = device_of(url)
+        options: dict[str, Any] = {} if "://" in path else {"exclusive": exclusive, "write_timeout": 1.0}
         if path.startswith(("socket://", "rfc2217://")) and not urlsplit(path).port:
             raise ValueError("it lacks the number of a port")
         device: Device = serial.serial_for_url(path, baudrate=baud, timeout=SLICE_S, **options)

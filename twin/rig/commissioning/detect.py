@@ -75,7 +75,7 @@ def scan(
     """What answers on the serial ports; at least one entry for each port, and no error for any.
 
     Args:
-        ports: device paths or URLs of pyserial; those of this computer, where they are left out.
+        ports: as `open_port` takes them; those of this computer, where they are left out.
         addresses: which addresses are tried, 0 to 99.
         note: takes every exchange.
         opener: opens a port at a speed.

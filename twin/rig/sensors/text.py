@@ -31,7 +31,7 @@ class TextSensor:
     Args:
         name: what messages call it.
         unit: of the value.
-        port: a device path, `socket://HOST:PORT` or another URL of pyserial.
+        port: a device path, `socket://HOST:PORT` or `rfc2217://HOST:PORT`.
         clock: stamps the readings.
         baud: bits a second, 8N1.
         query: the bytes that ask for a number; empty where the sensor prints by itself.
