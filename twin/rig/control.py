@@ -133,6 +133,7 @@ def run(
         BadInput: what was asked for can't be done; nothing moved.
         RigError: a pump did not do what it was told, or an interlock was broken; all is stopped, and the rig latched.
             `NotStopped`: a pump could not be verified.
+        TwinError: what was done could not be written; all is stopped, and the rig latched.
         KeyboardInterrupt: after all pumps were stopped.
     """
     if simulator is not None and clock is not simulator.clock:
@@ -257,7 +258,9 @@ class _Run:
             by_operator = isinstance(error, RunStopped)
             harmless = not (session.moved or isinstance(error, PumpAlarm))
             if isinstance(error, TwinError) and not by_operator and not harmless:
-                self.latch.set_by(error, "run", self.journal)
+                failed = _not_before_anything_moved(error)
+                self.latch.set_by(failed, "run", self.journal)
+                raise failed from error.__cause__
             raise
         if watchdog.tripped is not None:  # in its last moment
             self.latch.set_by(watchdog.tripped, "run", self.journal)
@@ -308,6 +311,16 @@ class _Run:
 
     def _latch(self, reason: str) -> None:
         self.latch.set(reason, "run", self.journal)
+
+
+def _not_before_anything_moved(error: TwinError) -> TwinError:
+    """The same error, where it is one of `BadInput`: that says that nothing was started."""
+    if not isinstance(error, BadInput):
+        return error
+    failed = TwinError(error.message, error.remedy)
+    for note in getattr(error, "__notes__", []):
+        failed.add_note(note)
+    return failed
 
 
 def _know(volumes: Volumes, pumps: Mapping[str, Equipment]) -> None:

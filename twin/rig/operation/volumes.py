@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from twin.errors import BadInput
+from twin.files import explained
 from twin.rig.clock import Clock
 from twin.rig.operation.evidence import Bounds
 from twin.rig.operation.volume_files import (
@@ -371,7 +372,8 @@ class Volumes:
             account = account.model_copy(update={"largest_ml_h": rates}) if rates else None
         self._write(self._book.model_copy(update={"pumps": {**self._book.pumps, name: entry}, "open": account}))
         if account is None:
-            self._running.unlink(missing_ok=True)
+            with explained(self._running):
+                self._running.unlink(missing_ok=True)
 
     def _write(self, book: Book) -> None:
         write_book(self.path, book)

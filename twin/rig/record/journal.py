@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from twin.errors import BadInput
+from twin.errors import BadInput, TwinError
 from twin.files import explained, folder
 
 _FIRST = "0" * 64
@@ -86,6 +86,9 @@ class Journal:
             at: when it happened, from `stamp`; now, where it is left out.
             sync: False leaves the waiting to the next line: this one survives the process, but not yet a power cut.
             fields: JSON-like data.
+
+        Raises:
+            TwinError: it can't be written, or it is not there any more.
         """
         with explained(self.path):
             with self._lock:
@@ -100,6 +103,11 @@ class Journal:
                 self._settle()
             if sync:  # not under the lock: who must not wait for the disk does not wait for another thread that does
                 os.fsync(self._handle)
+            if not self.path.exists():  # the line is written all the same: where it was moved, it goes with it
+                raise TwinError(
+                    f"{self.path} was removed or moved, or its folder was, while it was being written",
+                    "leave the folder of a rig alone while a run goes on",
+                )
 
     def _settle(self) -> None:
         """Takes the line that was last written into account, or removes it where it is not whole.
