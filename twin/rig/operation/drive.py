@@ -81,6 +81,7 @@ class Drive:
         #: When it was told to start, where no answer showed that it had its power still, and with it what it was told.
         self._unsure_s: float | None = None
         self._limit_ml: float | None = None
+        self._cleared = False  # whether its counter was seen to go back, after which it may have come as far again
 
     @property
     def left_ml(self) -> float:
@@ -192,8 +193,14 @@ class Drive:
         before = self._clock.now()
         seen = self.pump.dispensed()
         after = self._clock.now()
-        if self._is_back(seen):  # the alarm that tells why was lost on the way
-            self._evidence.ended(after)
+        if self._is_back(seen):
+            self._cleared = True
+            if seen.status.moving:  # so it has its power, and goes on
+                raise RigError(
+                    f"{self.pump.name} runs and counts less than before: its counter was cleared at its keys",
+                    "leave the keys alone while a run goes on",
+                )
+            self._evidence.ended(after)  # the alarm that tells why was lost on the way
             raise RigError(
                 f"{self.pump.name} counts less than before: its power was interrupted", "look at its plug and its cable"
             )
@@ -276,13 +283,13 @@ class Drive:
         return self.pump.identify()
 
     def _asked(self) -> Dispensed | None:
-        """What the pump counts; None where its power was cut: an alarm tells, or a counter that went back.
+        """What the pump counts; None where that is lost: the alarm of a power cut tells, or a counter that went back.
 
         Any other alarm leaves the counter as it was.
         """
         seen = None
         for _ in range(2):
-            if self.pump.alarm == POWER:
+            if self._cleared or self.pump.alarm == POWER:
                 return None
             with suppress(PumpAlarm):
                 seen = self.pump.dispensed()
