@@ -2,11 +2,15 @@
 
 Every pump of a chain hears every byte. In Safe mode it waits for STX and takes nothing else; in Basic mode it collects
 a line up to CR, and also takes whole packets of Safe mode (NESP-Lib relies on that; no manual says it).
+
+A burst `<n><command>*<n><command>*` tells several pumps something at the same moment, each by one digit of its address.
+All of them answer at once, which nobody can read.
 """
 
 from __future__ import annotations
 
 import binascii
+import re
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
@@ -16,6 +20,7 @@ from twin.rig.wire.newera import BYTE_GAP_S, CRC_START, ETX, OVERHEAD, STX
 _CR = 0x0D
 #: A line that grows beyond this is dropped.
 _LONGEST = 128
+_BURST = re.compile(r"(?:[0-9][^*]*\*)+")
 
 
 class Speaker(Protocol):
@@ -99,7 +104,7 @@ class NewEraDialect:
         data, said = bytes(buffer), b""
         buffer.clear()
         for byte in data:
-            noted = False
+            noted, answers = False, list[bytes]()
             for key, pump in pumps.items():
                 whole = pump.ear.take(byte, pump.safe, now_s)
                 if whole is None:
@@ -107,7 +112,8 @@ class NewEraDialect:
                 if not noted:
                     heard.append(whole[0])
                     noted = True
-                said += _answer(key, pump, *whole, now_s, spend)
+                answers += _answers(key, pump, *whole, now_s, spend)
+            said += b"".join(answers) if len(answers) < 2 or not _BURST.fullmatch(_text(heard[-1])) else _noise(answers)
         return said
 
     def spontaneous(self, pumps: Mapping[int, Speaker], now_s: float) -> bytes:
@@ -119,18 +125,33 @@ class NewEraDialect:
         return said
 
 
-def _answer(
+def _answers(
     key: int, pump: Speaker, line: bytes, intact: bool, now_s: float, spend: Callable[[int], Fault | None]
-) -> bytes:
-    text = "".join(chr(byte).upper() for byte in line if 0x20 < byte < 0x7F)
-    address, command = _split(text)
-    if address != _address(key, pump) and not command.startswith("*"):
-        return b""
-    fault = spend(key)
-    if fault is Fault.SILENCE:
-        return b""
-    body = pump.execute(command, now_s) if intact else pump.damaged(now_s)
-    return _spoil(fault, _address(key, pump), body, pump.safe)
+) -> list[bytes]:
+    answers = []
+    for command in _commands(_text(line), _address(key, pump)):
+        fault = spend(key)
+        if fault is not Fault.SILENCE:
+            body = pump.execute(command, now_s) if intact else pump.damaged(now_s)
+            answers.append(_spoil(fault, _address(key, pump), body, pump.safe))
+    return list(filter(None, answers))
+
+
+def _text(line: bytes) -> str:
+    return "".join(chr(byte).upper() for byte in line if 0x20 < byte < 0x7F)
+
+
+def _commands(text: str, address: int) -> list[str]:
+    """What of a line is for the pump at an address."""
+    if _BURST.fullmatch(text):
+        return [part[1:] for part in text[:-1].split("*") if int(part[0]) == address]
+    number, command = _split(text)
+    return [command] if number == address or command.startswith("*") else []
+
+
+def _noise(answers: list[bytes]) -> bytes:
+    """What is left of answers that were said at the same time."""
+    return bytes((17 * index + 131) % 256 for index in range(max(map(len, answers))))
 
 
 def _address(key: int, pump: Speaker) -> int:
@@ -147,7 +168,7 @@ def _spoil(fault: Fault | None, address: int, body: str, safe: bool) -> bytes:
     frame = _frame(address, body, safe)
     spoilt: dict[Fault, Callable[[], bytes]] = {
         Fault.MUTE: lambda: b"",
-        Fault.GARBAGE: lambda: bytes((17 * index + 131) % 256 for index in range(len(frame))),
+        Fault.GARBAGE: lambda: _noise([frame]),
         Fault.PARTIAL: lambda: frame[:-2],
         Fault.WRONG_ADDRESS: lambda: _frame((address + 42) % 100, body, safe),
         Fault.BAD_CRC: lambda: frame[:-2] + bytes([frame[-2] ^ 0x40, ETX]) if safe else frame,
