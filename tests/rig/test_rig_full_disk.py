@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from rig_runs import Spoiler, assert_stopped_and_written, only_journal
 
 from twin.case import Case
 from twin.errors import TwinError
-from twin.rig import Clock, Latch, Progress, RigError, Setpoint, rig_folder, run
-from twin.rig.operation.latch import Latched
+from twin.rig import Clock, Latch, Latched, Progress, RigError, Setpoint, rig_folder, run, verify
 from twin.rig.operation.register import held, refusal
 from twin.rig.operation.runlock import NAME, RunLock
 from twin.rig.planning.limits import Place
+from twin.rig.record.journal import Journal
 from twin.rig.simulated.memory import MemoryLine
 
 JOURNAL, LATCH = "twin.rig.record.journal.os", "twin.rig.operation.latch.folder"
@@ -47,9 +50,7 @@ def run_into_it(case: Case, setpoint: Setpoint, line: MemoryLine, clock: Clock, 
     return raised.value
 
 
-def test_a_full_disk_under_the_journal_latches(
-    case: Case, setpoint: Setpoint, line: MemoryLine, clock: Clock
-) -> None:
+def test_a_full_disk_under_the_journal_latches(case: Case, setpoint: Setpoint, line: MemoryLine, clock: Clock) -> None:
     run_into_it(case, setpoint, line, clock)
     latched = Latch(rig_folder(case)).reason()
     assert latched is not None and "disk is full" in latched.message
@@ -95,3 +96,44 @@ def test_a_latch_writes_later_what_it_could_not_write_before(tmp_path: Path, mon
     latched = Latch(tmp_path).reason()
     assert latched is not None and [reason.reason for reason in latched.reasons] == ["a stall", "another"]
     assert not latch.unwritten
+
+
+def test_a_full_disk_stops_both(
+    case: Case, setpoint: Setpoint, line: MemoryLine, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = Journal.write
+
+    def full(self: Journal, event: str, at: Any = None, **fields: Any) -> None:
+        if event == "hold" or line.state(0)[1] > 2:
+            raise TwinError("the disk is full")
+        plain(self, event, at, **fields)
+
+    monkeypatch.setattr(Journal, "write", full)
+    with pytest.raises(TwinError, match="the disk is full"):
+        run(case, setpoint, clock=clock, simulator=line)
+    assert [line.state(address)[0] for address in (0, 1)] == ["S", "S"]
+    assert verify(only_journal(case)).intact
+
+
+def test_a_slow_disk_does_not_delay_the_stop(
+    case: Case, setpoint: Setpoint, line: MemoryLine, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moments: dict[str, float] = {}
+
+    def fail() -> None:
+        monkeypatch.setattr("twin.rig.record.journal.os.fsync", lambda _: time.sleep(0.3))
+        moments["trouble"] = time.monotonic()
+        raise ValueError
+
+    plain = MemoryLine._send
+
+    def watched(self: MemoryLine, data: bytes) -> None:
+        if b"STP" in data:
+            moments.setdefault("stop", time.monotonic())
+        plain(self, data)
+
+    monkeypatch.setattr(MemoryLine, "_send", watched)
+    with pytest.raises(ValueError):
+        run(case, setpoint, clock=clock, simulator=line, on_progress=Spoiler("hold", 1, fail))
+    assert moments["stop"] - moments["trouble"] < 0.25
+    assert_stopped_and_written(case, line)
