@@ -22,14 +22,14 @@ from twin.verification.openfoam import PeerResult, Reference, errors, run_openfo
 from twin.verification.openfoam_tools import environment
 from twin.verification.snappy import run_snappy
 
-#: Of the pressure drop, and of U in the outlet's velocity (RMS): what both codes are to reach at Re 348.
+#: Of the pressure drop, and of U in the outlet's velocity (RMS): what both codes are to reach.
 ERRORS = {"pressure_drop": 0.005, "outlet_velocity": 0.005}
-#: The same at Re 1662, where the production level, the reference, is itself good to 0.01 U.
-HIGH_ERRORS = {"pressure_drop": 0.005, "outlet_velocity": 0.02}
+#: The same at Re 1662, where one velocity was 0.0075 U off one reference and 0.0097 U off a finer one.
+HIGH_ERRORS = {"pressure_drop": 0.005, "outlet_velocity": 0.01}
 LOW = 348.0, 1 / 17.667  # Re and the precursor's share: the low end of the paper's first sweep
 HIGH = OperatingPoint.from_ml_h(5000, 60)  # its high end, at Re 1662
 CASE = Path(__file__).parents[2] / "cases" / "liang2023"
-LADDER = ("coarse", "medium", "adapted", "adapted2", "production")
+LADDER = ("coarse", "medium", "adapted", "adapted2", "production", "production@1.5")  # the last is the reference
 ENOUGH = 1e-5  # residual at which a flow is compared; OpenFOAM's is as much
 RANKS = 2
 PATIENCE_S = 1800.0  # for one program
@@ -71,8 +71,8 @@ FULL = replace(
     hexahedra=(16, 24, 32, 48),
     snappy=(16, 24, 32),
     reference=Level(wall_size=0.055, core_size=0.09, stretch=3),
-    high_hexahedra=(24, 32, 48),
-    high_snappy=(16, 24),
+    high_hexahedra=(24, 32, 48, 64),
+    high_snappy=(24, 32),
 )
 
 
@@ -160,11 +160,14 @@ def codes_compared(plan: Plan, watch: Watch = lambda line: None) -> list[dict[st
     rows = [_row(f"{title}: reference, {finest.unknowns:,} unknowns", drop=finest.pressure_drop)]
     rows += [_measured_row(f"{title}: ours, {run.mesh}", run) for run in ours]
     peers = Peer(HEXAHEDRA, run_openfoam, plan.hexahedra), Peer(SNAPPY, run_snappy, plan.snappy)
-    return rows + peers_compared(title, LOW, peers, ours, reference, ERRORS, watch)
+    return rows + peers_compared(title, LOW, peers, ours, reference, (ERRORS,), watch)
 
 
 def high_compared(plan: Plan, watch: Watch = lambda line: None) -> list[dict[str, Any]]:
-    """The same at Re 1662, where ours goes up the levels of the case, and its production level is the reference."""
+    """The same at Re 1662 to `HIGH_ERRORS` as well; ours goes up the levels of the case, and beyond for the reference.
+
+    That takes 19 GB.
+    """
     case = load(CASE)
     group = groups(case, HIGH)
     title = f"Re {group.reynolds:.0f}"
@@ -176,7 +179,7 @@ def high_compared(plan: Plan, watch: Watch = lambda line: None) -> list[dict[str
     rows += [_measured_row(f"{title}: ours, {run.mesh}", run) for run in ours]
     point = group.reynolds, group.precursor_fraction
     peers = Peer(HEXAHEDRA, run_openfoam, plan.high_hexahedra), Peer(SNAPPY, run_snappy, plan.high_snappy)
-    return rows + peers_compared(title, point, peers, ours, finest.flow, HIGH_ERRORS, watch)
+    return rows + peers_compared(title, point, peers, ours, finest.flow, (HIGH_ERRORS, ERRORS), watch)
 
 
 def peers_compared(
@@ -185,7 +188,7 @@ def peers_compared(
     peers: Sequence[Peer],
     ours: Sequence[Measured],
     reference: Reference,
-    allowed: Mapping[str, float],
+    goals: Sequence[Mapping[str, float]],
     watch: Watch,
 ) -> list[dict[str, Any]]:
     """The peers' runs at Re and a share, and the ratios; nothing where there is no OpenFOAM."""
@@ -203,7 +206,8 @@ def peers_compared(
                 result = peer.run(*point, across, RANKS, Path(name, "case"), patience_s=PATIENCE_S)
             theirs.append(of_peer(result, across, reference))
         rows += [_measured_row(f"{title}: {peer.name}, {run.mesh}", run) for run in theirs]
-        rows += times_compared(title, ours, theirs, allowed, peer.name)
+        for allowed in goals:
+            rows += times_compared(title, ours, theirs, allowed, peer.name)
     return rows
 
 
