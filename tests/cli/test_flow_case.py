@@ -1,18 +1,16 @@
 """Flow cases on the command line: one real run on two ranks, its files and tables, every bad input with its remedy."""
 
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import run
 from matplotlib.image import imread
 
-from twin.case import FlowCase, Results, load, load_any
+from twin.case import FlowCase, load, load_any
 from twin.cli import flow
-from twin.cli.main import main
 from twin.errors import BadInput
-from twin.view.flow_scenes import flow_pictures
 
 CASES = Path(__file__).parents[2] / "cases"
 CYLINDER = CASES / "cylinder2d"
@@ -54,12 +52,6 @@ points = 6
 
 OPENINGS = '[boundaries.inlets.in]\nflow = "10 mm^2/s"\n[boundaries.outlets.right]\n[boundaries.outlets.down]\n'
 CLOSED = (OPENINGS, "")
-
-
-def run(capsys, *words):
-    code = main([str(word) for word in words])
-    out, errors = capsys.readouterr()
-    return code, out, errors
 
 
 @pytest.fixture
@@ -239,73 +231,6 @@ def test_an_unsteady_run_tells_its_series_and_plays(folder, capsys):
     assert len(rows) == 5 and all(f"flow {name} m^2/s" in header for name in ("in", "right", "down"))
 
 
-def box_with_a_mirror(where):
-    """Half of a channel, 4 × 1 × 0.5: in at x = 0, out at x = 4, its mirror at z = 0."""
-    import gmsh
-
-    gmsh.initialize(interruptible=False)
-    gmsh.option.setNumber("General.Terminal", 0)
-    occ = gmsh.model.occ
-    occ.addBox(0, 0, 0, 4, 1, 0.5)
-    occ.synchronize()
-    names = {}
-    for _, tag in gmsh.model.getEntities(2):
-        x, _, z = occ.getCenterOfMass(2, tag)
-        names.setdefault({0: "in", 4: "right"}.get(round(x, 6)) or ("wall" if z > 1e-6 else "middle"), []).append(tag)
-    for boundary, tags in names.items():
-        gmsh.model.addPhysicalGroup(2, tags, name=boundary)
-    gmsh.model.addPhysicalGroup(3, [1], name="fluid")
-    gmsh.option.setNumber("Mesh.MeshSizeMax", 0.4)
-    gmsh.model.mesh.generate(3)
-    gmsh.write(str(where / "box.msh"))
-    gmsh.finalize()
-
-
-BOX = """
-name = "box"
-title = "Half of a channel"
-ranks = 1
-[junction]
-mesh = "box.msh"
-bore = "1 mm"
-[fluid]
-density = "1000 kg/m^3"
-viscosity = "1 mPa*s"
-[boundaries]
-walls = ["wall"]
-mirrors = ["middle"]
-[boundaries.inlets.in]
-mean_velocity = "1 mm/s"
-[boundaries.outlets.right]
-"""
-
-
-@pytest.mark.field
-def test_a_flow_in_space_is_drawn_on_its_mirror_or_on_any_plane(folder, capsys):
-    where = folder(text=BOX)
-    code, _, errors = run(capsys, "view", where)
-    assert code == 2 and "there is no flow to draw" in errors and "twin solve" in errors
-    box_with_a_mirror(where)
-    assert run(capsys, "solve", where)[0] == 0
-    drawn = where / "results" / "box" / "pictures" / "flow-speed.png"
-    for words, title in (([], "Speed at z = 0 m"), (["--plane", "y = 0.25 mm"], "Speed at y = 0.00025 m")):
-        code, out, errors = run(capsys, "view", where, *words)
-        assert code == 0 and out.split()[0] == str(drawn), errors
-        (record,) = [json.loads(path.read_text()) for path in where.glob("results/box/points/*/record.json")]
-        solved = [(Results(where / "results" / "box"), record)]
-        assert flow_pictures(load_any(where), solved, words[1] if words else None)[0].title == title
-        pixels = imread(drawn)[..., :3]
-        rows = np.flatnonzero(np.any(pixels[45:-85, 600] < 0.9, axis=1)) + 45
-        wall, middle = pixels[rows[0] + 4, 600], pixels[int(rows.mean()), 600]
-        assert wall[1] < 0.2 and wall[2] > 0.25, "at rest it is dark"
-        assert middle[1] > 0.6, "the fastest is green or yellow"
-    code, _, errors = run(capsys, "view", where, "--plane", "x = 5 mm")
-    assert code == 2 and "the plane x = 0.005 m does not meet the mesh" in errors and "from 0 to 0.004 m" in errors
-    for wrong in ("w = 1 mm", "x", "x = 1"):
-        code, _, errors = run(capsys, "view", where, "--plane", wrong)
-        assert code == 2 and "remedy: " in errors
-
-
 @pytest.mark.field
 @pytest.mark.parametrize(
     ("changes", "message"),
@@ -361,6 +286,7 @@ def test_what_the_mesh_contradicts_is_refused(folder, capsys, changes, message):
             "fields_every: is longer than the run",
         ),
         ([('["left", "centre"]', '["left", "center"]')], "which is not a probe"),
+        ([('to = ["2.5 mm", "0.5 mm"]', 'to = ["0 mm", "0.5 mm"]')], "middle: it begins where it ends"),
         ([("reference_length", "reference_lenght")], 'did you mean "reference_length"'),
         ([('["coarse.msh", "fine.msh"]', '["a/fine.msh", "fine.msh"]')], "must differ"),
         ([("[sweep]", '[time]\nend = "1 s"\n[sweep]')], "give either step"),
@@ -462,67 +388,3 @@ def test_a_failure_tells_the_last_residuals(folder, capsys, monkeypatch, tmp_pat
     assert code == 1 and out == ""
     assert "no steady flow was found" in errors and "Newton 5, residual 1e+05" in errors
     assert "remedy: use a finer level" in errors and "Newton 1," not in errors
-
-
-@pytest.mark.parametrize("name", ["cavity2d", "cylinder2d", "cylinder3d", "three-streams"])
-def test_the_example_cases_are_sound(name):
-    case = load_any(CASES / name)
-    assert isinstance(case, FlowCase) and case.resolved()["fluid"]
-
-
-def on_its_coarsest_mesh(case, where, capsys):
-    """The result of one of the cases past a cylinder, copied to the folder `where`."""
-    import runpy
-
-    shutil.copytree(case, where, ignore=shutil.ignore_patterns("results", "*.msh"))
-    script = runpy.run_path(str(where / "make_mesh.py"))
-    script["CELLS"].pop("fine"), script["CELLS"].pop("medium")
-    script["main"](where)
-    code, out, errors = run(capsys, "solve", where, "--level", "coarse", "--ranks", "1", "--json")
-    assert code == 0, errors
-    return json.loads(out)
-
-
-@pytest.mark.field
-def test_the_cylinder_of_schaefer_and_turek(tmp_path, capsys):
-    """Drag and pressure difference of problem 2D-1 on the coarsest of its meshes; the reference is Nabh (1998)."""
-    data = on_its_coarsest_mesh(CYLINDER, tmp_path / "case", capsys)
-    drag, lift = data["forces"]["cylinder"]["coefficient"]
-    assert drag == pytest.approx(5.57953523384, rel=1e-3)
-    assert lift == pytest.approx(0.010618948146, abs=3e-3)
-    assert data["pressure_differences_pa"]["cylinder"] == pytest.approx(0.11752016697, rel=1e-2)
-
-
-@pytest.mark.field
-def test_the_cylinder_between_walls(tmp_path, capsys):
-    """Problem 3D-1Z on 3,175 cells, half of it behind a mirror plane; the reference is Bayraktar et al. (2012)."""
-    data = on_its_coarsest_mesh(CASES / "cylinder3d", tmp_path / "case", capsys)
-    drag, lift, _ = data["forces"]["cylinder"]["coefficient"]
-    assert drag == pytest.approx(6.18533, rel=0.02)
-    assert lift == pytest.approx(0.009401, abs=6e-3)
-    assert data["pressure_differences_pa"]["cylinder"] == pytest.approx(0.1710, rel=0.1)
-
-
-@pytest.mark.field
-def test_the_cavity_of_botella_and_peyret(tmp_path, capsys):
-    """The extremes at Re 1000 on the coarsest mesh, on two ranks and on one, and its tables."""
-    import runpy
-
-    where = tmp_path / "case"
-    shutil.copytree(CASES / "cavity2d", where, ignore=shutil.ignore_patterns("results", "*.msh"))
-    script = runpy.run_path(str(where / "make_mesh.py"))
-    script["CELLS"].pop("fine"), script["CELLS"].pop("medium")
-    script["main"](where)
-    found = []
-    for ranks in ("2", "1"):
-        words = ("--level", "coarse", "--ranks", ranks, "--output", tmp_path / ranks)
-        code, out, errors = run(capsys, "solve", where, *words, "--json")
-        assert code == 0, errors
-        found.append(json.loads(out)["probes"])
-    on_two, on_one = found
-    for name, axis, reference in (("lowest", 0, -0.3885698), ("highest", 1, 0.3769447), ("steepest", 1, -0.5270771)):
-        assert on_two[name]["velocity_m_s"][axis] == pytest.approx(reference, rel=1e-2)
-        assert on_two[name]["velocity_m_s"] == pytest.approx(on_one[name]["velocity_m_s"], rel=1e-7)
-        assert on_two[name]["pressure_pa"] == pytest.approx(on_one[name]["pressure_pa"], rel=1e-7)
-    code, out, _ = run(capsys, "solve", where, *words)
-    assert code == 0 and "zero mean over the domain" in out and "flow in" not in out

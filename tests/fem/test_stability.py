@@ -14,15 +14,16 @@ from ufl import SpatialCoordinate
 from twin.campaign import flow_mesh, stability_worker
 from twin.campaign.run import Event
 from twin.campaign.stability import onset, run_flow_stability, verdict_on, warning_of
-from twin.case import Results
+from twin.case import Results, load
 from twin.cli import stability as cli_stability
 from twin.cli.console import Reporter
 from twin.cli.main import main
 from twin.errors import NotConverged
 from twin.fem import storage
 from twin.fem.domain import read_domain
-from twin.files import read_json
+from twin.files import folder, read_json, write_json
 from twin.flow import Boundaries, SteadySolver, stability
+from twin.junction import groups
 from twin.verification import steadiness
 from twin.verification.flow import small_connector, small_domain, streams
 
@@ -137,7 +138,7 @@ def test_a_state_that_is_left_is_no_step_of_the_progress(tmp_path, monkeypatch, 
     monkeypatch.setattr(stability_worker, "follow", lambda solver, mode: None)
     with Reporter().progress("modes", 2) as bar:
         watch = cli_stability._watch(bar, 2)
-        asked = {"name": "flow", "hash": "", "flow_hash": "", "reynolds": [100.0, 230.0 - 3e-14], "follow": True}
+        asked = {"name": "flow", "hash": "", "reynolds": [100.0, 230.0 - 3e-14], "follow": True}
         tell = lambda kind, text="", **more: watch(Event(kind, "flow", text))  # noqa: E731
         job = {"results": str(tmp_path), "mesh_hash": ""}
         told = (lambda path, solver, reynolds: None), tell
@@ -192,7 +193,7 @@ def jet(tmp_path, case_of, monkeypatch):
         rows = run_flow_stability(case, "expansion", results, mesh, *how, follow=True)["rows"]
         return rows, [(round(row["reynolds"]), row["left"], row["verdict"]) for row in rows]
 
-    return results, record, follow, runs
+    return case, results, record, follow, runs
 
 
 def leaning(path):
@@ -203,7 +204,7 @@ def leaning(path):
 
 def test_a_series_stays_with_the_flow_that_it_went_over_to(jet, tmp_path, capsys):
     """Also where the symmetric flow is on disk. What it went over to can be looked at; the other is told to be left."""
-    results, record, follow, runs = jet
+    case, results, record, follow, runs = jet
     rows, seen = follow(120, 130)
     assert seen == [(120, 0, "unstable"), (120, 1, "steady"), (130, 1, "steady")] and onset(rows) is None
     assert leaning(results.point("flow") / "fields.vtu") < 0.02
@@ -214,13 +215,15 @@ def test_a_series_stays_with_the_flow_that_it_went_over_to(jet, tmp_path, capsys
     fields[0].unlink()
     follow(120, 130)
     assert len(runs) == 2 and fields[0].exists()
-    assert record["status"] == "steady" and verdict_on(results, record) == "unstable"
-    assert "a real one leaves it" in warning_of(results, record)
-    assert verdict_on(results, {**record, "provenance": {"point_hash": "another"}}) == ""
+    assert record["status"] == "steady" and verdict_on(case, results, record) == "unstable"
+    assert "a real one leaves it" in warning_of(case, results, record)
+    assert verdict_on(case, results, {**record, "provenance": {"point_hash": "another"}}) == ""
+    assert verdict_on(case, results, {**record, "status": "unsteady"}) == ""  # a run that leaves it already
     assert main(["status", str(tmp_path)]) == 0
     assert "unstable" in capsys.readouterr().out
     follow(60)
-    assert results.all_followed("flow") == [] and verdict_on(results, record) == warning_of(results, record) == ""
+    assert results.all_followed("flow") == []
+    assert verdict_on(case, results, record) == warning_of(case, results, record) == ""
 
 
 def test_a_flow_that_can_not_be_followed_is_still_the_one_that_is_left(jet, monkeypatch):
@@ -228,7 +231,7 @@ def test_a_flow_that_can_not_be_followed_is_still_the_one_that_is_left(jet, monk
         raise NotConverged("Newton fails")
 
     monkeypatch.setattr(SteadySolver, "polish", fails)
-    _, seen = jet[2](120, 130)
+    _, seen = jet[3](120, 130)
     assert seen == [(120, 0, "unstable"), (120, 1, "unknown"), (130, 0, "unstable"), (130, 1, "unknown")]
 
 
@@ -242,7 +245,7 @@ def test_after_a_failure_a_series_begins_anew(jet, monkeypatch):
         return solve(solver, reynolds, flows)
 
     monkeypatch.setattr(SteadySolver, "solve", fails_once)
-    _, seen = jet[2](120, 125, 130)
+    _, seen = jet[3](120, 125, 130)
     assert seen[:2] == [(120, 0, "unstable"), (120, 1, "steady")]
     assert seen[2:] == [(125, 1, "unknown"), (130, 0, "unstable"), (130, 1, "steady")]
 
@@ -286,6 +289,22 @@ def test_the_verdict_on_a_level_climbs_to_it(tmp_path, monkeypatch, capsys):
     assert (tmp_path / "results" / "coarse" / "points" / "a0086.196-p0005.172").exists()
     assert "starting from the level coarse" in capsys.readouterr().out
     assert main([*words, "--reynolds", "30", "40"]) == 0 and len(jobs) == 4
+
+
+def test_a_verdict_on_a_point_is_that_of_its_passive_flow_whatever_else_the_case_asks(tmp_path):
+    case = load(CASES / "liang2023")
+    (point, *_), results, mesh = case.points, Results(tmp_path), "a mesh"
+    group = groups(case, point).as_dict()
+    record = {"name": point.name, "status": "steady", "groups": group}
+    record["provenance"] = {"mesh_hash": mesh, "point_hash": "of five thousand walkers"}
+    rows = [{"reynolds": group["reynolds"], "left": 0, "verdict": "unsteady", "modes": [{"growth": 0.1}]}]
+    found = {"precursor_fraction": group["precursor_fraction"], "rows": rows, "provenance": {"mesh_hash": mesh}}
+    folder(results.stability(point.name).parent)
+    write_json(results.stability(point.name), found)
+    assert verdict_on(case, results, record) == "unsteady"
+    assert verdict_on(case.model_copy(update={"coupling": "buoyant"}), results, record) == ""
+    for other in ({"groups": {**group, "precursor_fraction": 0.5}}, {"provenance": {"mesh_hash": "another"}}):
+        assert verdict_on(case, results, {**record, **other}) == ""
 
 
 def test_modes_that_do_not_converge_are_an_error_in_words(halves, monkeypatch):

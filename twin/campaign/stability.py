@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from twin.campaign.flow_case import flow_hash, flow_job, unit_m
 from twin.campaign.order import nearest_first
-from twin.campaign.record import point_hash
 from twin.campaign.run import Event, Follow, check_laminar, common_job, flows_of, start_workers
 from twin.campaign.table import solved_flows
 from twin.case import Case, FlowCase, Results
@@ -50,14 +49,13 @@ def run_stability(
     Asked to `follow`, a series goes on from the steady flow that a mode which only grows leads to, and writes its
     fields. What is on disk already is not computed again.
     """
-    asked = _asked(case, level, results, mesh, points, reynolds, allow_high_reynolds, follow)
+    asked = _asked(case, results, mesh, points, reynolds, allow_high_reynolds, follow)
     _run({**common_job(case, level, results, mesh), "asked": asked}, results, ranks, watch)
     return [read_json(results.stability(point.name)) for point in points]
 
 
-def starts(
+def unknown_starts(
     case: Case,
-    level: str,
     results: Results,
     mesh: MeshFolder,
     points: list[OperatingPoint],
@@ -66,13 +64,12 @@ def starts(
     follow: bool = False,
 ) -> list[OperatingPoint]:
     """The flows at which those verdicts of `run_stability` begin that are not known yet."""
-    asked = _asked(case, level, results, mesh, points, reynolds, allow_high_reynolds, follow)
+    asked = _asked(case, results, mesh, points, reynolds, allow_high_reynolds, follow)
     return [OperatingPoint(*one["start"]) for one in asked if not _is_known(one, results)]
 
 
 def _asked(
     case: Case,
-    level: str,
     results: Results,
     mesh: MeshFolder,
     points: list[OperatingPoint],
@@ -92,7 +89,6 @@ def _asked(
                 "reynolds": series,
                 "follow": follow,
                 "hash": _hash(mesh, group.as_dict(), series, follow),
-                "flow_hash": point_hash(case, level, point, mesh.hash),
             }
         )
     return asked
@@ -148,21 +144,29 @@ def _is_known(one: dict[str, Any], results: Results) -> bool:
     return there and all(row["verdict"] != "unknown" for row in record["rows"])
 
 
-def verdict_on(results: Results, record: dict[str, Any]) -> str:
-    """The verdict on the very flow of a record, or of a flow case's; empty where there is none."""
-    path = results.stability(record["name"])
-    if record["status"] == "failed" or not path.exists():
+def verdict_on(case: Case | FlowCase, results: Results, record: dict[str, Any]) -> str:
+    """The verdict on the very flow of a record; empty where there is none, or the flow is not steady.
+
+    Of a series that is the verdict at its first Reynolds number. What feels its concentration is another flow than the
+    passive one that is judged.
+    """
+    if record.get("status") not in ("steady", "marched") or not (path := results.stability(record["name"])).exists():
         return ""
     found = read_json(path)
-    if found["provenance"].get("flow_hash") != record["provenance"]["point_hash"]:
-        return ""
-    first, own = found["rows"][0], record.get("reynolds") or record["groups"]["reynolds"]
-    return first["verdict"] if first.get("modes") and math.isclose(first["reynolds"], own, rel_tol=1e-9) else ""
+    if isinstance(case, FlowCase):
+        own, same = record["reynolds"], found["provenance"]["flow_hash"] == record["provenance"]["point_hash"]
+    else:
+        group, fraction = record["groups"], found["precursor_fraction"]
+        own, same = group["reynolds"], math.isclose(fraction, group["precursor_fraction"], rel_tol=1e-9)
+        same &= found["provenance"]["mesh_hash"] == record["provenance"]["mesh_hash"] and case.coupling == "passive"
+    first = found["rows"][0]
+    same = same and bool(first.get("modes")) and math.isclose(first["reynolds"], own, rel_tol=1e-9)
+    return first["verdict"] if same else ""
 
 
-def warning_of(results: Results, record: dict[str, Any]) -> str:
+def warning_of(case: Case | FlowCase, results: Results, record: dict[str, Any]) -> str:
     """What to know of a flow whose verdict is that a real one leaves it; empty without."""
-    word = verdict_on(results, record)
+    word = verdict_on(case, results, record)
     if word not in LEFT:
         return ""
     return f"warning: {record['name']}: twin stability found this steady flow {word}: a real one leaves it"

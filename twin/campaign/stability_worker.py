@@ -89,7 +89,10 @@ def _series(
                 "complete": complete,
                 "rows": rows,
                 "provenance": provenance(
-                    ranks=comm.size, mesh_hash=job["mesh_hash"], point_hash=one["hash"], flow_hash=one["flow_hash"]
+                    ranks=comm.size,
+                    mesh_hash=job["mesh_hash"],
+                    point_hash=one["hash"],
+                    **({"flow_hash": one["flow_hash"]} if "flow_hash" in one else {}),
                 ),
             }
             write_json(results.stability(one["name"]), record)

@@ -299,6 +299,12 @@ class Line(Table):
     end: Point = Field(alias="to")
     points: PositiveInt = Field(50, ge=2, le=100_000)
 
+    @model_validator(mode="after")
+    def _goes_somewhere(self) -> Line:
+        if self.start == self.end:
+            raise ValueError("it begins where it ends: a single place is a probe")
+        return self
+
 
 class Output(Table):
     """What the record holds besides flows, pressures and the balance. Coordinates are lengths."""

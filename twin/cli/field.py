@@ -96,7 +96,7 @@ def solve(arguments: argparse.Namespace, reporter: Reporter) -> Any:
     if record["status"] == "failed":
         raise TwinError(f"{point.name} failed: {record['reason']}", "use a finer level or lower flows")
     show_points(f"{case.name}, level {level}", [record], reporter)
-    _show_left(results, [record], reporter)
+    _show_left(case, results, [record], reporter)
     show_mixing(case, record["mixing"], reporter)
     return record
 
@@ -117,7 +117,7 @@ def sweep(arguments: argparse.Namespace, reporter: Reporter) -> Any:
     else:
         records = run_campaign(case, level, results, case.points, ranks, reporter, arguments.allow_high_reynolds)
     show_points(f"{case.name}, level {level}", records, reporter)
-    _show_left(results, records, reporter)
+    _show_left(case, results, records, reporter)
     reporter.say(f"{results.campaign}")
     failed = [record["name"] for record in records if record["status"] == "failed"]
     return {"campaign": results.campaign, "points": records, "failed": failed}, 1 if failed else 0
@@ -178,10 +178,10 @@ def show_points(title: str, records: list[dict[str, Any]], reporter: Reporter) -
             reporter.say(f"{record['name']} failed: {record['reason']}")
 
 
-def _show_left(results: Results, records: list[dict[str, Any]], reporter: Reporter) -> None:
+def _show_left(case: Case, results: Results, records: list[dict[str, Any]], reporter: Reporter) -> None:
     """Which of these steady flows a real one leaves."""
     for record in records:
-        if left := warning_of(results, record):
+        if left := warning_of(case, results, record):
             reporter.say(left)
 
 
@@ -263,7 +263,7 @@ def status(arguments: argparse.Namespace, reporter: Reporter) -> Any:
             {
                 "point": point.name,
                 "state": state,
-                "verdict": verdict_on(results, record) if state in ("steady", "marched") else "",
+                "verdict": verdict_on(case, results, record) if state != "outdated" else "",
                 "seconds": record.get("seconds", {}).get("all"),
                 "reason": record.get("reason", ""),
             }

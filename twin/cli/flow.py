@@ -79,7 +79,7 @@ def status(case: FlowCase, arguments: argparse.Namespace, reporter: Reporter) ->
                     "level": level,
                     "flow": case.point_name(scale),
                     "state": state,
-                    "verdict": verdict_on(results, record) if state in ("steady", "marched") else "",
+                    "verdict": verdict_on(case, results, record) if state != "outdated" else "",
                     "seconds": record.get("seconds"),
                     "reason": record.get("reason", ""),
                 }
@@ -161,7 +161,7 @@ def _run(
         refinement = estimate_error(case, everywhere, scale)
         _show(case, finest, refinement, reporter)
         _, results = next(pair for pair in levels if pair[0] == finest["level"])
-        if left := warning_of(results, finest):
+        if left := warning_of(case, results, finest):
             reporter.say(left)
         reporter.say(f"{results.point(name) / 'record.json'}")
         answers[name] = {

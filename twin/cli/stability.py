@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from twin.campaign import climb_to_mesh, solve_below
-from twin.campaign.stability import onset, run_flow_stability, run_stability, series_of, starts
+from twin.campaign.stability import onset, run_flow_stability, run_stability, series_of, unknown_starts
 from twin.case import Case, FlowCase, Results
 from twin.case.load import load_any
 from twin.cli import flow
@@ -103,7 +103,7 @@ def _of_points(case: Case, arguments: argparse.Namespace, reporter: Reporter) ->
     made = climb_to_mesh(case, level, results, *climbing)
     asked = points, arguments.reynolds
     how = arguments.allow_high_reynolds, arguments.follow
-    solve_below(case, level, results, starts(case, level, results, made, *asked, *how), *climbing)
+    solve_below(case, level, results, unknown_starts(case, results, made, *asked, *how), *climbing)
     each = max(1, len(arguments.reynolds))
     total = None if arguments.follow else each * len(points)
     with reporter.progress(f"leading modes on {ranks} ranks", total) as bar:

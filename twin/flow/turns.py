@@ -45,6 +45,7 @@ def turns_along(
             finer = np.asarray(Probes(domain, between).sample(velocity)) @ direction
         except BadInput:  # on all ranks: a body lies between these samples
             continue
+        finer[0], finer[-1] = along[one], along[other]  # computed again they may round to another sign
         first = int(np.flatnonzero(finer * along[other] > 0)[0])
         before, after = finer[first - 1], finer[first]
         place = (after * between[first - 1] - before * between[first]) / (after - before)
