@@ -51,9 +51,9 @@ def test_what_does_not_converge_is_an_error_in_words(small, monkeypatch):
 
 @pytest.mark.parametrize(
     ("norms", "steps"),
-    [([4, 1, 2, 1.5, 2, 2, 1e-9], 5), ([4, 5, 9, 5, 1, 2, 1e-9], 6), ([4, 1, 2.1, 1e-9], 2), ([4, 1, np.nan, 1e-9], 2)],
+    [([4, 1, 2, 3, 2, 2, 1e-9], 5), ([4, 5, 6, 5, 1, 2, 1e-9], 6), ([4, 1, np.nan, 1e-9], 2), ([4, 1, 51, 1e-9], 2)],
 )
-def test_newton_goes_on_while_it_gains_within_four_steps_and_has_not_lapsed(small, monkeypatch, norms, steps):
+def test_newton_goes_on_while_it_gains_within_four_steps(small, monkeypatch, norms, steps):
     """Where it gives up, its best state is left, from which one can march."""
     solver, left, taken = SteadySolver(small[0]), iter(norms), []
     residual = lambda: SimpleNamespace(norm=lambda: float(next(left)), destroy=lambda: None)  # noqa: E731

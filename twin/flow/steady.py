@@ -29,7 +29,6 @@ TOLERANCE = 1e-8  # of the residual, relative to that of the boundary data alone
 ON_THE_WAY = 1e-4  # the same at the Reynolds numbers between
 MOST_NEWTON = 12
 PATIENCE = 4  # steps of Newton's without a residual below all before; more of them lead nowhere
-LAPSE = 2.0  # rise of a residual that had fallen already, after which Newton never came back
 EASY = 100.0  # Reynolds number that Newton reaches from rest
 LEAST_ITERATIVE = 120_000  # unknowns: below, the factors of the whole take a second or two
 MOST_DIRECT = 500_000  # unknowns: the factors of 412,000 took 12.6 GB
@@ -415,7 +414,8 @@ class SteadySolver:
             least = int(np.argmin(np.nan_to_num(history, nan=np.inf)))
             if least == iteration:
                 best[:] = self.state.x.array
-            if _is_lost(history, least) or iteration == MOST_NEWTON:
+            lost = not np.isfinite(history[-1]) or history[-1] > 50 * history[least]
+            if lost or iteration - least >= PATIENCE or iteration == MOST_NEWTON:
                 right.destroy()
                 break
             try:
@@ -426,13 +426,3 @@ class SteadySolver:
         self.state.x.array[:] = best
         tail = ", ".join(f"{norm:.1e}" for norm in history[-4:])
         raise NotConverged(f"Newton did not converge at {what} (last residuals {tail})", "use a finer level")
-
-
-def _is_lost(history: list[float], least: int) -> bool:
-    """Whether Newton leads nowhere, from its residuals; the smallest is number `least`.
-
-    The first step may raise the residual, as after a step of Re; one that rises after it had fallen is lost.
-    """
-    last = history[-1]
-    lapsed = least > 0 and last > LAPSE * history[least]
-    return not np.isfinite(last) or last > 50 * history[least] or lapsed or len(history) - 1 - least >= PATIENCE
