@@ -63,8 +63,10 @@ class Drive:
         self.may_move = False
         #: Whether `settle` has asked it what it counted, after it stood.
         self.settled = False
-        #: Whether its counter was lost, and `counted` is the middle of what it may have been.
+        #: Whether its counter was lost; `settle` then makes `counted` the middle of what it may have been.
         self.lost = False
+        #: Whether that was while it ran: it goes on, and its limit counts anew.
+        self.cleared = False
         #: How long the pump runs on unheard, s; None where it has no timer.
         self.guard_s: float | None = None
         #: Wall time at which it was last heard, and of the last look, s.
@@ -81,7 +83,6 @@ class Drive:
         #: When it was told to start, where no answer showed that it had its power still, and with it what it was told.
         self._unsure_s: float | None = None
         self._limit_ml: float | None = None
-        self._cleared = False  # whether its counter was seen to go back, after which it may have come as far again
 
     @property
     def left_ml(self) -> float:
@@ -194,8 +195,9 @@ class Drive:
         seen = self.pump.dispensed()
         after = self._clock.now()
         if self._is_back(seen):
-            self._cleared = True
+            self.lost = True  # for good: it may come as far again
             if seen.status.moving:  # so it has its power, and goes on
+                self.cleared = True
                 raise RigError(
                     f"{self.pump.name} runs and counts less than before: its counter was cleared at its keys",
                     "leave the keys alone while a run goes on",
@@ -218,7 +220,8 @@ class Drive:
         """What it may have moved since the run began, where it stood for certain at `until_s`, s of process time.
 
         An alarm ends that, too: of its power, of a stall, or of its timer, after which it moved no more; and so does
-        the volume at which it stops by itself, unless it may have been started without one (`limited`).
+        the volume at which it stops by itself, unless it may have been started without one, or has counted anew since
+        (`limited`).
         """
         if not self.may_move:
             return Bounds((0.0, 0.0), (0.0, 0.0))
@@ -236,7 +239,7 @@ class Drive:
         before = self._clock.now()
         seen = self._asked()
         if seen is None:  # the counter is lost: the middle of what it may have been
-            self.lost, most = True, self.bounds(before, limited=not unsure).dispensed()
+            self.lost, most = True, self.bounds(before, limited=not (unsure or self.cleared)).dispensed()
             first, second = self._carried
             seen = replace(most, infused_ml=most.infused_ml - first, withdrawn_ml=most.withdrawn_ml - second)
         self._count(seen, Span(before, self._clock.now()))
@@ -289,7 +292,7 @@ class Drive:
         """
         seen = None
         for _ in range(2):
-            if self._cleared or self.pump.alarm == POWER:
+            if self.lost or self.pump.alarm == POWER:
                 return None
             with suppress(PumpAlarm):
                 seen = self.pump.dispensed()

@@ -335,7 +335,8 @@ class Session:
                 if name not in settled
             }
             telling = [name for name in unheard if self.pumps[name].cut_is_told]
-            if (problem := caught(partial(self.volumes.close, counted, lost, unheard, telling))) is not None:
+            cleared = [name for name in unheard if self.drives[name].cleared]
+            if (problem := caught(partial(self.volumes.close, counted, lost, unheard, telling, cleared))) is not None:
                 self.recorder.event("volumes", problem=words(problem))
         if problem is None:  # while an account is open, the limit tells the next start whether the power was cut
             for drive in settled.values():

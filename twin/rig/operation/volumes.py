@@ -244,6 +244,7 @@ class Volumes:
         lost: Collection[str] = (),
         unheard: Mapping[str, Bounds] | None = None,
         telling: Collection[str] = (),
+        cleared: Collection[str] = (),
     ) -> None:
         """Ends the run: what each pump has counted since `begin`, on disk before this returns.
 
@@ -254,6 +255,7 @@ class Volumes:
             lost: the pumps whose counter was lost, so that what they counted is reckoned.
             unheard: what the pumps that could not be asked may have moved, for the case that their counters are lost.
             telling: those of them that will tell, if it is so.
+            cleared: those of them whose counters and limits began anew while they ran: nothing says how far they go.
         """
         with self._lock:
             account = self._book.open
@@ -265,6 +267,7 @@ class Volumes:
                     taken_ml = bounds.taken_ml if math.isfinite(sum(bounds.taken_ml)) else None
                     known = {"taken_ml": taken_ml, "cut_is_told": name in telling}
                     self._counts[name] = self._counts[name].model_copy(update=known)
+            self._counts = {name: count for name, count in self._counts.items() if name not in cleared}
             if self._live and self._book.open is not None:  # what could not be asked is known as well as it can be
                 write_counts(self._running, self._book.open.run, self._counts)
             self._live = False
@@ -284,7 +287,7 @@ class Volumes:
             return True
 
     def count(self, name: str) -> Count | None:
-        """What is on file of a pump whose account is open; None where a power cut has taken it."""
+        """What is on file of a pump whose account is open; None where a power cut, or its keys, have taken it."""
         return self._counts.get(name)
 
     def reconcile(
@@ -346,7 +349,7 @@ class Volumes:
         """What a syringe can hold, from what is on disk alone."""
         entry, account, count = self._book.pumps[name], self._book.open, self._counts.get(name)
         largest = account.largest_ml_h[name] if account else 0.0
-        if count is None or started:  # a power cut has taken it, or what it says of the limit
+        if count is None or started:  # it was taken, by a power cut or at its keys, or what it says of the limit was
             return _left(entry, 0.0, entry.volume_ml if largest else entry.left_ml, 0.0, entry.as_of, "reckoned", False)
         if count.taken_ml is not None:
             least, most = count.taken_ml
