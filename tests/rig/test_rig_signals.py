@@ -26,7 +26,9 @@ from twin.rig import (
     run,
     verify,
 )
+from twin.rig.operation import runlock
 from twin.rig.operation.interrupts import Interrupts
+from twin.rig.operation.runlock import RunLock
 from twin.rig.planning.limits import equipment
 from twin.rig.port import Port
 from twin.rig.record.recorder import Recorder
@@ -75,6 +77,27 @@ def test_a_signal_before_the_session_begins_ends_the_journal(
         run(case, setpoint, clock=clock, simulator=line)
     assert_ended_before_it_began(case, line)
     assert run(case, setpoint, hold_s=0.5, clock=clock, simulator=line).ok
+
+
+def test_a_signal_while_a_run_gives_back_what_it_began_does_not_leave_its_lock(
+    case: Case, setpoint: Setpoint, line: MemoryLine, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its ports could not be opened; a signal as it lets go of its lock would leave the text of a run that died."""
+    leave, write = RunLock.__exit__, runlock._write
+
+    def left(lock: RunLock, *error: object) -> None:
+        monkeypatch.setattr(runlock, "_write", struck)
+        leave(lock, *error)
+
+    def struck(handle: int, text: bytes) -> None:
+        signal.raise_signal(signal.SIGTERM)
+        write(handle, text)
+
+    monkeypatch.setattr(RunLock, "__exit__", left)
+    line.unplug()
+    with pytest.raises(OSError, match="pulled out"):
+        run(case, setpoint, clock=clock, simulator=line)
+    assert (rig_folder(case) / runlock.NAME).read_bytes() == b""
 
 
 @pytest.mark.parametrize("number", [1, 2, 3])

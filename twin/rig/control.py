@@ -150,6 +150,7 @@ def run(
         latch = lock.latch
         stack.enter_context(held(where, places, latch))
         latch.check()
+        stack.callback(interrupts.shield)  # whatever ends it, what was begun is given back whole
         recorder = Recorder(None, clock.now)
         recorder.hold_back()
         interrupts.unshield()  # a port of the network may take its time, and nothing is begun yet
