@@ -27,7 +27,7 @@ from twin.rig import (
     verify,
 )
 from twin.rig.operation import runlock
-from twin.rig.operation.interrupts import Interrupts
+from twin.rig.operation.interrupts import _CAUGHT, Interrupts
 from twin.rig.operation.runlock import RunLock
 from twin.rig.planning.limits import equipment
 from twin.rig.port import Port
@@ -201,6 +201,7 @@ def test_signals_do_not_disturb_the_stopping(
 def test_a_signal_raises_once_and_not_under_the_shield() -> None:
     before = signal.getsignal(signal.SIGTERM)
     with Interrupts() as interrupts:
+        interrupts.unshield()
         with pytest.raises(RunStopped, match="SIGTERM"):
             signal.raise_signal(signal.SIGTERM)
         signal.raise_signal(signal.SIGINT)
@@ -210,6 +211,44 @@ def test_a_signal_raises_once_and_not_under_the_shield() -> None:
         signal.raise_signal(signal.SIGINT)
         assert interrupts.caught == "SIGINT"
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_signal_while_the_handlers_are_set_leaves_none_behind(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They would swallow each later one. It strikes where the shield ends first."""
+    before, plain, number = _handlers(), signal.signal, getattr(signal, name)
+
+    def struck(this: int, handler: Any) -> Any:
+        old = plain(this, handler)
+        if this == number and handler is not before[number]:
+            signal.raise_signal(number)
+        return old
+
+    monkeypatch.setattr(signal, "signal", struck)
+    with pytest.raises((KeyboardInterrupt, RunStopped)), Interrupts() as interrupts:
+        assert interrupts.caught == name
+        interrupts.unshield()
+    assert _handlers() == before
+
+
+def test_a_signal_while_the_handlers_are_restored_leaves_none_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C, as soon as Python's own handler is back."""
+    before, plain = _handlers(), signal.signal
+
+    def struck(this: int, handler: Any) -> Any:
+        old = plain(this, handler)
+        if this == signal.SIGINT and handler is before[this]:
+            signal.raise_signal(this)
+        return old
+
+    monkeypatch.setattr(signal, "signal", struck)
+    with pytest.raises(KeyboardInterrupt), Interrupts():
+        pass
+    assert _handlers() == before
+
+
+def _handlers() -> dict[int, Any]:
+    return {number: signal.getsignal(number) for number in (getattr(signal, name) for name in _CAUGHT)}
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])

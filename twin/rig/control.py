@@ -143,8 +143,8 @@ def run(
     where = rig_folder(case, folder)
     began = time.monotonic()
     with ExitStack() as stack:
+        # Shielded until there is a journal to tell of a signal; what is begun before is brought to its end.
         interrupts = stack.enter_context(Interrupts())
-        interrupts.shield()  # until there is a journal to tell of it; what is begun before is brought to its end
         places = [pump.place for pump in pumps.values()]
         lock = stack.enter_context(RunLock(where, places))
         latch = lock.latch

@@ -235,6 +235,7 @@ def checkout(
     try:
         with Interrupts() as interrupts:
             try:
+                interrupts.unshield()
                 script.meet(visit)
                 visit.go(script.STILL)
                 if visit.ask(

@@ -131,8 +131,7 @@ def stop_places(known: Sequence[Place], where: Path) -> list[str]:
     near = [line for line in lines if not line.of_network]
     held = holder(where) is not None
     free = Future[bool]()
-    with ExitStack() as stack, Interrupts() as interrupts:
-        interrupts.shield()  # a second Ctrl-C does not end the stop
+    with ExitStack() as stack, Interrupts():  # shielded: Ctrl-C does not end the stop
         pool = stack.enter_context(ThreadPoolExecutor(len(lines) + 1))
         stack.callback(free.cancel)  # whatever happens here, no thread waits for ever
         following = []

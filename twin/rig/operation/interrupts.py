@@ -17,12 +17,14 @@ class Interrupts:
     """While it is entered, SIGINT raises `KeyboardInterrupt`, the others raise `RunStopped`: once. SIGTSTP (Ctrl-Z)
     is among them: a frozen program watches nothing.
 
+    It begins shielded, until `unshield`: what is raised while handlers are being set would leave some behind for good.
+
     Outside the main thread Python delivers no signals, and this does nothing: there the `cancel` event ends a run.
     """
 
     def __init__(self) -> None:
         self.caught: str = ""
-        self._shielded = False
+        self._shielded = True
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Interrupts:
@@ -34,7 +36,7 @@ class Interrupts:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
+        for number, handler in reversed(self._before.items()):  # Ctrl-C, which raises by itself, comes last
             signal.signal(number, handler if handler is not None else signal.SIG_DFL)
 
     def shield(self) -> None:
