@@ -13,12 +13,12 @@ import pytest
 from rig_runs import Spoiler, assert_stopped_and_written, only_journal
 
 from twin.case import Case
-from twin.errors import TwinError
+from twin.errors import BadInput, TwinError
 from twin.rig import Clock, Latch, Latched, Progress, RigError, Setpoint, rig_folder, run, verify
 from twin.rig.operation.register import held, refusal
 from twin.rig.operation.runlock import NAME, RunLock
 from twin.rig.planning.limits import Place
-from twin.rig.record.journal import Journal
+from twin.rig.record.journal import END, Journal
 from twin.rig.simulated.memory import MemoryLine
 
 JOURNAL, LATCH = "twin.rig.record.journal.os", "twin.rig.operation.latch.folder"
@@ -113,6 +113,27 @@ def test_a_full_disk_stops_both(
         run(case, setpoint, clock=clock, simulator=line)
     assert [line.state(address)[0] for address in (0, 1)] == ["S", "S"]
     assert verify(only_journal(case)).intact
+
+
+def test_a_full_disk_under_the_last_line_latches(
+    case: Case, setpoint: Setpoint, line: MemoryLine, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run is done, but not on record to its end. What it raises must not say that nothing has moved."""
+    plain = Journal.write
+
+    def full(self: Journal, event: str, at: Any = None, **fields: Any) -> None:
+        if event == END:
+            raise BadInput("the disk is full", "make room")
+        plain(self, event, at, **fields)
+
+    with monkeypatch.context() as patch, pytest.raises(TwinError, match="the disk is full") as raised:
+        patch.setattr(Journal, "write", full)
+        run(case, setpoint, hold_s=0.5, clock=clock, simulator=line)
+    assert not isinstance(raised.value, BadInput)
+    assert any("journal" in note for note in raised.value.__notes__)
+    assert [line.state(address)[0] for address in (0, 1)] == ["S", "S"]
+    with pytest.raises(Latched, match="the disk is full"):
+        run(case, setpoint, hold_s=0.5, clock=clock, simulator=line)
 
 
 def test_a_slow_disk_does_not_delay_the_stop(

@@ -202,7 +202,12 @@ def run(
         balances = dict(sorted(found.items(), key=lambda item: order.index(item[0].removesuffix(REFILL))))
         wall_s, unverified = time.monotonic() - began, tuple(at_work.session.unverified)
         result = RunResult(made, balances, journal.path, clock.speed, wall_s, unverified)
-        recorder.event(END, status="completed", ok=result.ok, signal=interrupts.caught)
+        try:
+            recorder.event(END, status="completed", ok=result.ok, signal=interrupts.caught)
+        except TwinError as error:
+            failed = at_work.latched(error)
+            failed.add_note(f"journal: {journal.path}")
+            raise failed from error.__cause__
     return result
 
 
@@ -259,13 +264,17 @@ class _Run:
             by_operator = isinstance(error, RunStopped)
             harmless = not (session.moved or isinstance(error, PumpAlarm))
             if isinstance(error, TwinError) and not by_operator and not harmless:
-                failed = _not_before_anything_moved(error)
-                self.latch.set_by(failed, "run", self.journal)
-                raise failed from error.__cause__
+                raise self.latched(error) from error.__cause__
             raise
         if watchdog.tripped is not None:  # in its last moment
             self.latch.set_by(watchdog.tripped, "run", self.journal)
             raise watchdog.tripped
+
+    def latched(self, error: TwinError) -> TwinError:
+        """The error, once the rig is latched for it: things have moved, and it does not say otherwise."""
+        failed = _not_before_anything_moved(error)
+        self.latch.set_by(failed, "run", self.journal)
+        return failed
 
     def _rules(self) -> list[Rule]:
         return [*ALWAYS, InsideHull(self.plan.hull_ml_h), *self._bands()]
