@@ -75,6 +75,17 @@ def test_a_run_that_can_not_write_its_latch_either_leaves_its_lock(
     assert (where / NAME).read_bytes() == b""
 
 
+def test_an_error_of_any_class_says_that_the_rig_could_not_be_latched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    latch, error = Latch(tmp_path), ValueError("a broken progress bar")
+    monkeypatch.setattr(LATCH, full)
+    latch.set_by(error, "run")
+    assert any("could not be latched" in note for note in error.__notes__)
+    latched = latch.reason()
+    assert latched is not None and "ValueError: a broken progress bar" in latched.message
+
+
 def test_a_rig_that_could_not_be_latched_holds_up_its_ports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one, two, pumps = tmp_path / "one", tmp_path / "two", [Place("precursor", "a pump", "newera", "/dev/x", 19200, 0)]
     with monkeypatch.context() as patch, RunLock(one, pumps) as lock, held(one, pumps, lock.latch):
@@ -157,4 +168,4 @@ def test_a_slow_disk_does_not_delay_the_stop(
     with pytest.raises(ValueError):
         run(case, setpoint, clock=clock, simulator=line, on_progress=Spoiler("hold", 1, fail))
     assert moments["stop"] - moments["trouble"] < 0.25
-    assert_stopped_and_written(case, line)
+    assert_stopped_and_written(case, line, latched=True)

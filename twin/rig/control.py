@@ -134,6 +134,7 @@ def run(
         RigError: a pump did not do what it was told, or an interlock was broken; all is stopped, and the rig latched.
             `NotStopped`: a pump could not be verified.
         TwinError: what was done could not be written; all is stopped, and the rig latched.
+        Exception: any other one, as of `on_progress`, comes out as it is; the same holds once a pump may have moved.
         KeyboardInterrupt: after all pumps were stopped.
     """
     if simulator is not None and clock is not simulator.clock:
@@ -259,18 +260,19 @@ class _Run:
             if watchdog.tripped is not None:
                 self.latch.set_by(watchdog.tripped, "run", self.journal)
                 raise watchdog.tripped from error
-            # A wrong device on the port has hurt nobody, and what the operator ends needs no acknowledgement. Any
-            # other end is a fault, also that of a disk: what was done is then not on record to its end.
+            # A wrong device on the port has hurt nobody, and what the operator ends (also as KeyboardInterrupt, which
+            # is no Exception) needs no acknowledgement. Any other end is a fault, also that of a disk: what was done
+            # is then not on record to its end; and that of the program around this: who knows what it left undone.
             by_operator = isinstance(error, RunStopped)
             harmless = not (session.moved or isinstance(error, PumpAlarm))
-            if isinstance(error, TwinError) and not by_operator and not harmless:
+            if isinstance(error, Exception) and not by_operator and not harmless:
                 raise self.latched(error) from error.__cause__
             raise
         if watchdog.tripped is not None:  # in its last moment
             self.latch.set_by(watchdog.tripped, "run", self.journal)
             raise watchdog.tripped
 
-    def latched(self, error: TwinError) -> TwinError:
+    def latched(self, error: Exception) -> Exception:
         """The error, once the rig is latched for it: things have moved, and it does not say otherwise."""
         failed = _not_before_anything_moved(error)
         self.latch.set_by(failed, "run", self.journal)
@@ -323,7 +325,7 @@ class _Run:
         self.latch.set(reason, "run", self.journal)
 
 
-def _not_before_anything_moved(error: TwinError) -> TwinError:
+def _not_before_anything_moved(error: Exception) -> Exception:
     """The same error, where it is one of `BadInput`: that says that nothing was started."""
     if not isinstance(error, BadInput):
         return error

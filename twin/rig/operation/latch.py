@@ -101,11 +101,16 @@ class Latch:
                     os.close(handle)
             self._unwritten.clear()
 
-    def set_by(self, error: TwinError, source: str, journal: Path | None = None) -> None:
+    def set_by(self, error: Exception, source: str, journal: Path | None = None) -> None:
         """Latches the rig for an error; where that can't be written, the error at hand is still the one to hear of."""
-        problem = caught(partial(self.set, error.message, source, journal))
-        if problem is not None:
-            error.message += f"\n  and the rig could not be latched: {words(problem)}"
+        problem = caught(partial(self.set, words(error), source, journal))
+        if problem is None:
+            return
+        unlatched = f"and the rig could not be latched: {words(problem)}"
+        if isinstance(error, TwinError):
+            error.message += f"\n  {unlatched}"
+        else:
+            error.add_note(unlatched)
 
     @property
     def unwritten(self) -> bool:
