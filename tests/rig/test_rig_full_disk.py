@@ -75,6 +75,13 @@ def test_a_run_that_can_not_write_its_latch_either_leaves_its_lock(
     assert (where / NAME).read_bytes() == b""
 
 
+def test_simulated_pumps_need_no_lock_once_they_have_ended(
+    case: Case, setpoint: Setpoint, line: MemoryLine, clock: Clock
+) -> None:
+    run_into_it(case, setpoint, line, clock, latch=True)
+    assert run(case, setpoint, hold_s=1.0, clock=clock, simulator=line).ok
+
+
 def test_an_error_of_any_class_says_that_the_rig_could_not_be_latched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,8 +2,8 @@
 
 The lock is the operating system's (`flock`), so it ends with its process however that ends. The text in the file says
 which process it is and where its pumps are; it is gone once a run has ended, so a text that is left over tells of a run
-that died, and latches the rig: the latch keeps its pumps in mind. A run whose latch could not be written, as on a full
-disk, leaves its text there, too: it was written before anything moved. The file itself stays.
+that died, and latches a rig of real pumps: the latch keeps them in mind. A run whose latch could not be written, as on
+a full disk, leaves its text there, too: it was written before anything moved. The file itself stays.
 """
 
 from __future__ import annotations
