@@ -13,7 +13,6 @@ from twin.cli.common import add_verb, opened
 from twin.cli.console import Reporter
 from twin.errors import BadInput, TwinError
 from twin.rig import (
-    Latch,
     NotStopped,
     Program,
     Progress,
@@ -250,8 +249,8 @@ def refill_verb(arguments: argparse.Namespace, reporter: Reporter) -> Any:
 def acknowledge_verb(arguments: argparse.Namespace, reporter: Reporter) -> Any:
     """`twin rig acknowledge`."""
     case, _, results = opened(arguments)
-    with RunLock(results.rig, []):
-        said = [str(reason) for reason in Latch(results.rig).acknowledge(arguments.by, arguments.note)]
+    with RunLock(results.rig, []) as lock:
+        said = [str(reason) for reason in lock.latch.acknowledge(arguments.by, arguments.note)]
         said += register.acknowledge(results.rig, places(case), arguments.by, arguments.note)
     for reason in said:
         reporter.say(f"acknowledged: {reason}")
