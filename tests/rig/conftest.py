@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rig_wired import wired_case
 
 from twin.case import Case, load
 from twin.files import digest
@@ -98,3 +99,9 @@ def line_in_real_time(case: Case) -> Iterator[str]:
     """The path of both pumps of the case on a pseudo-terminal."""
     with SimulatedLine(simulated_pumps(equipment(case)), Clock()) as line:
         yield line.path
+
+
+@pytest.fixture
+def wired(case: Case, line: SimulatedLine, tmp_path: Path) -> Case:
+    """The case with its pumps on a port, in a folder: where a test's own `line` has one."""
+    return wired_case(case, line, tmp_path / "wired")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rig_wired import SYRINGES, assert_latched, child, standing, until, wired_case
+from rig_wired import SYRINGES, assert_latched, child, standing, until
 
 from twin.case import Case
 from twin.cli.main import main
@@ -33,12 +33,6 @@ def line(case: Case) -> Iterator[SimulatedLine]:
     """Both pumps of the case in a chain, in real time and at 19200 baud: for a run they are real pumps on a port."""
     with SimulatedLine(simulated_pumps(equipment(case)), Clock(1.0), baud=19200) as simulated:
         yield simulated
-
-
-@pytest.fixture
-def wired(case: Case, line: SimulatedLine, tmp_path: Path) -> Case:
-    """The case with its pumps on that port, in a folder."""
-    return wired_case(case, line, tmp_path / "wired")
 
 
 @pytest.mark.parametrize("level", ["coarse", "fine"])

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import serial
-from rig_wired import assert_latched, child, fill, on_port, standing, until, wired_case
+from rig_wired import assert_latched, child, fill, on_port, standing, until
 
 from twin.case import Case
 from twin.rig import Clock, RigError, Setpoint, emergency_stop, run
@@ -32,12 +32,6 @@ def line(case: Case) -> Iterator[SimulatedLine]:
     """Both pumps of the case in a chain, in real time and at 19200 baud: for a run they are real pumps on a port."""
     with SimulatedLine(simulated_pumps(equipment(case)), Clock(1.0), baud=19200) as simulated:
         yield simulated
-
-
-@pytest.fixture
-def wired(case: Case, line: SimulatedLine, tmp_path: Path) -> Case:
-    """The case with its pumps on that port, in a folder."""
-    return wired_case(case, line, tmp_path / "wired")
 
 
 def test_emergency_stop_does_not_wait_for_a_port_that_hangs(
