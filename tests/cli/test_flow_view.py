@@ -8,7 +8,6 @@ from command_line import run
 from matplotlib.image import imread
 
 from twin.case import Results, load_any
-from twin.view.flow_scenes import flow_pictures
 
 
 def box_with_a_mirror(where):
@@ -54,6 +53,8 @@ mean_velocity = "1 mm/s"
 
 @pytest.mark.field
 def test_a_flow_in_space_is_drawn_on_its_mirror_or_on_any_plane(tmp_path, capsys):
+    from twin.view.flow_scenes import flow_pictures  # needs meshio
+
     where = tmp_path
     (where / "case.toml").write_text(BOX)
     code, _, errors = run(capsys, "view", where)

@@ -90,7 +90,7 @@ def test_the_verdict_is_the_same_on_any_number_of_ranks(case, tmp_path):
         results = Results.of(case, "coarse", tmp_path / str(ranks))
         mesh, events = build_mesh(case, "coarse", results.mesh), []
         found[ranks] = run_stability(case, "coarse", results, mesh, points, [], ranks, events.append)
-        assert [event.kind for event in events if event.kind != "step"] == ["start", "done"] * 2
+        assert [event.kind for event in events if event.kind != "step"] == ["start", "verdict", "done"] * 2
         run_stability(case, "coarse", results, mesh, points, [], ranks, events.append)
         assert [event.kind for event in events[-2:]] == ["reused"] * 2
     for one, other in zip(found[1], found[3], strict=True):
