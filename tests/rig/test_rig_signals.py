@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -231,6 +232,15 @@ def test_a_signal_while_the_handlers_are_set_leaves_none_behind(name: str, monke
     assert _handlers() == before
 
 
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Python's own handler, which a program in the background of a shell does not get: there Ctrl-C is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 def test_a_signal_while_the_handlers_are_restored_leaves_none_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C, as soon as Python's own handler is back."""
     before, plain = _handlers(), signal.signal
@@ -241,9 +251,10 @@ def test_a_signal_while_the_handlers_are_restored_leaves_none_behind(monkeypatch
             signal.raise_signal(this)
         return old
 
-    monkeypatch.setattr(signal, "signal", struck)
-    with pytest.raises(KeyboardInterrupt), Interrupts():
-        pass
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(signal, "signal", struck)
+        with Interrupts():
+            pass
     assert _handlers() == before
 
 
