@@ -59,6 +59,12 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
+def hasty_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No waiting for the disk: that it is waited for is a test of the journal."""
+    monkeypatch.setattr("os.fsync", lambda handle: None)
+
+
+@pytest.fixture
 def case(tmp_path: Path) -> Case:
     """The paper's case, with its results in a folder of the test."""
     return load(CASE).model_copy(update={"folder": tmp_path / "case"})

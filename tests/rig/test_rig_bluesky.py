@@ -31,9 +31,7 @@ def flows(antisolvent: float, precursor: float) -> dict[str, float]:
     return {"antisolvent_ml_h": antisolvent, "precursor_ml_h": precursor}
 
 
-@pytest.fixture(autouse=True)
-def disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("twin.rig.record.journal.os.fsync", lambda handle: None)
+pytestmark = pytest.mark.usefixtures("hasty_disk")
 
 
 @pytest.fixture

@@ -48,10 +48,7 @@ BAUD = baud_of("harvard")
 CHAINS = {"two": (0, 1), "the precursor first": (1, 0), "three": (0, 1, 2), "three, the partner first": (1, 2, 0)}
 
 
-@pytest.fixture(autouse=True)
-def disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No waiting for the disk."""
-    monkeypatch.setattr("os.fsync", lambda handle: None)
+pytestmark = pytest.mark.usefixtures("hasty_disk")
 
 
 @pytest.fixture(params=CHAINS)

@@ -16,10 +16,7 @@ from twin.rig import Latch, NotStopped, Volumes
 CASE = str(Path(__file__).parents[2] / "cases" / "liang2023")
 
 
-@pytest.fixture(autouse=True)
-def disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No waiting for the disk."""
-    monkeypatch.setattr("os.fsync", lambda handle: None)
+pytestmark = pytest.mark.usefixtures("hasty_disk")
 
 
 @pytest.fixture

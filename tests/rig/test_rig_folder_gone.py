@@ -16,11 +16,7 @@ from twin.rig import Clock, Latch, Progress, Setpoint, Volumes, read, rig_folder
 from twin.rig.record.journal import Journal
 from twin.rig.simulated.memory import MemoryLine
 
-
-@pytest.fixture(autouse=True)
-def disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No waiting for the disk."""
-    monkeypatch.setattr("os.fsync", lambda handle: None)
+pytestmark = pytest.mark.usefixtures("hasty_disk")
 
 
 def at(kind: str, action: Callable[[], Any]) -> Callable[[Progress], None]:

@@ -24,10 +24,7 @@ from twin.rig.simulated.memory import MemoryLine
 JOURNAL, LATCH = "twin.rig.record.journal.os", "twin.rig.operation.latch.folder"
 
 
-@pytest.fixture(autouse=True)
-def disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No waiting for the disk."""
-    monkeypatch.setattr("os.fsync", lambda handle: None)
+pytestmark = pytest.mark.usefixtures("hasty_disk")
 
 
 def full(*_: object, **__: object) -> None:

@@ -20,11 +20,7 @@ from twin.rig.pumps.harvard import HarvardPump
 from twin.rig.simulated.faults import Fault
 from twin.rig.simulated.memory import MemoryLine
 
-
-@pytest.fixture(autouse=True)
-def disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No waiting for the disk."""
-    monkeypatch.setattr("os.fsync", lambda handle: None)
+pytestmark = pytest.mark.usefixtures("hasty_disk")
 
 
 @pytest.mark.parametrize("name", ["antisolvent", "precursor"])

@@ -22,11 +22,7 @@ from twin.rig.pumps.newera import NewEraPump
 from twin.rig.simulated.faults import Fault
 from twin.rig.simulated.memory import MemoryLine
 
-
-@pytest.fixture(autouse=True)
-def disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No waiting for the disk."""
-    monkeypatch.setattr("os.fsync", lambda handle: None)
+pytestmark = pytest.mark.usefixtures("hasty_disk")
 
 
 def test_a_pump_that_runs_on_keeps_its_account_open(

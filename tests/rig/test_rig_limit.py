@@ -27,11 +27,7 @@ from twin.rig.simulated.harvard_units import Refused
 from twin.rig.simulated.memory import MemoryLine
 from twin.rig.wire import harvard as wire
 
-
-@pytest.fixture(autouse=True)
-def disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No waiting for the disk."""
-    monkeypatch.setattr("os.fsync", lambda handle: None)
+pytestmark = pytest.mark.usefixtures("hasty_disk")
 
 
 def on(case: Case, clock: VirtualClock) -> MemoryLine:

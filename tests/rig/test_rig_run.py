@@ -21,11 +21,7 @@ from twin.rig.record.replay import replay
 from twin.rig.simulated.faults import Fault
 from twin.rig.simulated.memory import MemoryLine
 
-
-@pytest.fixture(autouse=True)
-def disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No waiting for the disk: that it is waited for is a test of the journal."""
-    monkeypatch.setattr("twin.rig.record.journal.os.fsync", lambda handle: None)
+pytestmark = pytest.mark.usefixtures("hasty_disk")
 
 
 def test_a_run_delivers_what_it_was_told(case: Case, setpoint: Setpoint) -> None:

@@ -17,11 +17,7 @@ from twin.rig.planning.limits import ROLES, Place
 from twin.rig.simulated.faults import Fault
 from twin.rig.simulated.memory import MemoryLine
 
-
-@pytest.fixture(autouse=True)
-def disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No waiting for the disk: that it is waited for is a test of the journal."""
-    monkeypatch.setattr("twin.rig.record.journal.os.fsync", lambda handle: None)
+pytestmark = pytest.mark.usefixtures("hasty_disk")
 
 
 def test_a_failed_run_latches_the_rig_until_someone_has_looked(

@@ -14,11 +14,7 @@ from twin.rig.planning.limits import ROLES
 from twin.rig.simulated.faults import Fault
 from twin.rig.simulated.memory import MemoryLine
 
-
-@pytest.fixture(autouse=True)
-def disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No waiting for the disk: that it is waited for is a test of the journal."""
-    monkeypatch.setattr("twin.rig.record.journal.os.fsync", lambda handle: None)
+pytestmark = pytest.mark.usefixtures("hasty_disk")
 
 
 @pytest.mark.parametrize("address", [0, 1])

@@ -16,10 +16,7 @@ from twin.rig.simulated.faults import Fault
 quiet = {"deadline": None, "database": None, "suppress_health_check": list(HealthCheck)}
 
 
-@pytest.fixture(autouse=True)
-def disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No waiting for the disk: that it is waited for is a test of the journal."""
-    monkeypatch.setattr("os.fsync", lambda handle: None)
+pytestmark = pytest.mark.usefixtures("hasty_disk")
 
 
 def check(case: Case, setpoint: Setpoint, where: Path, count: int, search: bool = True) -> Tally:

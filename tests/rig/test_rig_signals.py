@@ -35,11 +35,7 @@ from twin.rig.port import Port
 from twin.rig.record.recorder import Recorder
 from twin.rig.simulated.memory import MemoryLine
 
-
-@pytest.fixture(autouse=True)
-def disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No waiting for the disk."""
-    monkeypatch.setattr("os.fsync", lambda handle: None)
+pytestmark = pytest.mark.usefixtures("hasty_disk")
 
 
 def assert_ended_before_it_began(case: Case, line: MemoryLine) -> list[dict[str, Any]]:

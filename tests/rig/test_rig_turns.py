@@ -46,10 +46,7 @@ PAIR = ("antisolvent", PARTNER)
 DEAD_ML = dead_ml(*(DEFAULTS[name][0] for name in ("backlash_ml", "compliance_ml_per_bar", "cracking_bar", "line_bar")))
 
 
-@pytest.fixture(autouse=True)
-def disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No waiting for the disk."""
-    monkeypatch.setattr("twin.rig.record.journal.os.fsync", lambda handle: None)
+pytestmark = pytest.mark.usefixtures("hasty_disk")
 
 
 @pytest.fixture
