@@ -8,8 +8,10 @@ import pytest
 from command_line import run
 from matplotlib.image import imread
 
+from twin.campaign.refinement import refine
 from twin.case import FlowCase, load, load_any
 from twin.cli import flow
+from twin.cli.console import Reporter
 from twin.errors import BadInput
 
 CASES = Path(__file__).parents[2] / "cases"
@@ -172,6 +174,17 @@ def test_a_flow_case_from_mesh_to_record(folder, capsys):
     assert np.array(coarse["extent_m"]) == pytest.approx(np.array([[0, 3e-3], [-1e-3, 1e-3]]), abs=1e-12)
     code, out, _ = run(capsys, "mesh", where)
     assert "0 … 0.003, -0.001 … 0.001" in out and "0.001 m" in out
+
+
+def test_the_table_of_errors_shows_the_meshes_that_the_bands_rest_on(capsys):
+    values, names = [1.5, 1.25, 1.125, 1.0625, 1.03125], [f"mesh{number}" for number in range(5)]
+    band = refine(values, [0.5**number for number in range(5)], "Pa")
+    found = {"note": "", "levels": names, "quantities": {"drop": band.as_dict()}, "no_limit": [], "covers": "all"}
+    flow._show_refinement("flow", found, Reporter())
+    out = capsys.readouterr().out
+    for shown in (*names[-3:], "1.125", "1.0625", "1.03125"):
+        assert shown in out
+    assert "mesh0" not in out and "mesh1" not in out and "1.25" not in out
 
 
 @pytest.mark.field

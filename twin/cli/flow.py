@@ -24,6 +24,7 @@ Record = dict[str, Any]
 STEP_NOT_COVERED = (
     "the bands are of the mesh alone, at these time steps: run once with half the step, and add the change"
 )
+SHOWN = 3  # meshes in the table of errors: the finest, which the bands rest on
 NO_LIMIT = "growing with every finer mesh, as the speed jumps at the rim of a plug, so without an error"
 
 
@@ -136,7 +137,7 @@ def _run(
         meshes.append(make_mesh(case, level, results, reporter))
     solved: dict[str, list[Record]] = {case.point_name(scale): [] for scale in scales}
     for (level, results), made in zip(levels, meshes, strict=True):
-        with reporter.progress(f"flow on {level}, {ranks} ranks", len(scales)) as bar:
+        with reporter.progress(f"flow on {level}, {ranks} rank{'s' if ranks > 1 else ''}", len(scales)) as bar:
             records = run_flow(
                 case,
                 level,
@@ -352,7 +353,7 @@ def _show_refinement(flow: str, refinement: Record, reporter: Reporter) -> None:
     rows = [
         [
             f"{name} {one['unit']}",
-            *(_digits(value) for value in one["values"]),
+            *(_digits(value) for value in one["values"][-SHOWN:]),
             "" if one["order"] is None else f"{one['order']:.2f}",
             _digits(one["extrapolated"]),
             f"{one['error']:.2g}",
@@ -362,7 +363,7 @@ def _show_refinement(flow: str, refinement: Record, reporter: Reporter) -> None:
         for name, one in refinement["quantities"].items()
         if one["relative"] is not None or one["note"] != "same"  # what is zero on all meshes needs no row
     ]
-    columns = ["quantity", *refinement["levels"], "order", "extrapolated", "± error", "GCI", "note"]
+    columns = ["quantity", *refinement["levels"][-SHOWN:], "order", "extrapolated", "± error", "GCI", "note"]
     reporter.table(f"discretization error of {flow} (Celik et al. 2008)", columns, rows)
     if refinement["no_limit"]:
         reporter.say(f"{NO_LIMIT}: {', '.join(refinement['no_limit'])}")
