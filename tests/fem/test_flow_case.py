@@ -107,7 +107,11 @@ def test_the_flow_behind_a_step_attaches_where_finer_meshes_say(tmp_path, case_o
     assert kind == "attachment" and band["unit"] == "m" and band["values"][0] == place[0]
     assert band["values"] == pytest.approx([band["values"][1]] * 2, rel=0.03) and place[1] == 0
     assert record["shear"]["bottom"]["turns"][0]["at_m"][0] == band["values"][1]
-    bands = estimate_error(case, levels, 1.0)["quantities"]
+    answer = estimate_error(case, levels, 1.0)
+    assert answer["edges"] == [{"between": ["step", "step"], "degrees": 270.0}]
+    assert answer["no_limit"] == ["largest shear step"]
+    bands = answer["quantities"]
+    assert {band["note"] for band in bands.values()} <= {"edge", "same"}
     length = bands["turn forward 1 of 1 floor"]
     assert length["values"][1] + 2e-5 == pytest.approx(band["values"][1], rel=0.02) and length["unit"] == "m"
     one, three = (record["lines"]["floor"]["turns"][-1]["at_m"] for record in (coarse, on_three))

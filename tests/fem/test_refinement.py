@@ -7,6 +7,7 @@ from flow_cases import CHANNEL, channel, rectangles, solved
 
 from twin.campaign.flow_case import estimate_error, quantities
 from twin.campaign.refinement import refine
+from twin.campaign.singular import edges_into_fluid, without_limit
 from twin.case import Results
 
 pytestmark = pytest.mark.field
@@ -62,6 +63,29 @@ def test_an_order_off_the_formal_one_gets_a_band_that_holds(values, sizes, forma
     assert abs(values[-1] - limit) < found.error
     nearly = refine(values, sizes, formal=1.09 * found.order)
     assert found.error == pytest.approx(3 / 1.25 * nearly.error) and abs(values[-1] - limit) > 1.5 * nearly.error
+
+
+@pytest.mark.parametrize(
+    ("values", "sizes", "limit"),
+    [
+        # Pressure drops, Pa, at Re 10: a channel that narrows to a half, and one with an orifice of 0.6 of its width.
+        ([11.23244, 11.197223, 11.194236], [0.1599, 0.094491, 0.070691], 11.18394),
+        ([9.3117506, 9.121297, 9.1105887], [0.13095, 0.060931, 0.033598], 9.092813),
+    ],
+)
+def test_the_formal_order_past_an_edge_is_chance(values, sizes, limit):
+    """Measured; the limits from meshes of 60,000 cells that are fine at the edges."""
+    believed, found = refine(values, sizes), refine(values, sizes, edge=True)
+    assert believed.order == pytest.approx(4, rel=0.1) and abs(values[-1] - limit) > 3.5 * believed.error
+    assert found.note == "edge" and found.order == believed.order and found.extrapolated is None
+    assert abs(values[-1] - limit) < found.error
+
+
+def test_the_band_past_an_edge_is_of_first_order():
+    assert refine([1.3, 1.2, 1.1], [4.0, 2.0, 1.0], edge=True).error == pytest.approx(2 * 0.1)
+    assert refine([1.2, 1.1], [2.0, 1.0], edge=True).error == pytest.approx(3 * 0.1)
+    chance = refine([1.5, 1.1, 1.1001], [4.0, 2.0, 1.0], edge=True)  # the change before counts with half of its error
+    assert chance.error == pytest.approx(2 * 0.4 / 2) and chance.order is None
 
 
 def test_sequences_without_an_order_get_a_wide_band():
@@ -131,10 +155,32 @@ def test_what_a_plug_makes_grow_without_end_gets_no_band(case_of, tmp_path):
         channel(tmp_path / f"{name}.msh", size)
     plug = 'mean_velocity = "10 mm/s"', 'mean_velocity = "10 mm/s"\nprofile = "plug"'
     case = case_of(CHANNEL, ('"channel.msh"', '["coarse.msh", "fine.msh"]'), plug)
-    records = [solved(case, level=level)[0] for level in case.level_names]
-    assert records[0]["boundaries"]["in"]["rim"] == ["bottom", "top"]
+    for level in case.level_names:
+        solved(case, level=level)
     answer = estimate_error(case, [(level, Results.of(case, level)) for level in case.level_names], 1.0)
     forces = {f"{what} bottom {axis}" for what in ("force", "coefficient") for axis in "xy"}
     endless = {"pressure drop in", "largest shear bottom", "mean shear bottom", *forces}
     assert set(answer["no_limit"]) == endless
     assert set(answer["quantities"]) == {"pressure middle", "velocity middle x", "velocity middle y"}
+
+
+WALLS = '{ bottom = {}, top = { velocity = ["1 mm/s", "0 mm/s"] }, lid = { velocity = ["1 mm/s", "0 mm/s"] } }'
+
+
+def test_walls_of_different_speeds_have_forces_without_a_limit(case_of):
+    boundaries = case_of(CHANNEL, ('["bottom", "top"]', WALLS)).boundaries
+    names = ["force top x", "force lid x", "mean shear bottom", "pressure drop in", "force topmost x"]
+    meeting = [("in", "top"), ("lid", "top"), ("top", "top")]
+    assert without_limit(boundaries, meeting, [], names) == []
+    assert without_limit(boundaries, [*meeting, ("bottom", "top")], [], names) == ["force top x", "mean shear bottom"]
+
+
+def test_what_points_into_the_fluid_depends_on_the_roles(case_of):
+    boundaries = case_of(CHANNEL, ('walls = ["bottom", "top"]', 'walls = ["bottom"]\nmirrors = ["top"]')).boundaries
+    point = lambda **angles: edges_into_fluid(  # noqa: E731
+        boundaries, {tuple(pair.split("_")): angle for pair, angle in angles.items()}
+    )
+    assert point(bottom_bottom=200, bottom_top=95, bottom_out=100, top_top=180, out_out=180, out_top=270) == []
+    assert point(bottom_bottom=215, bottom_top=110, bottom_out=135, bottom_in=270) == [
+        ("bottom", "bottom"), ("bottom", "top"), ("bottom", "out"), ("bottom", "in")
+    ]  # fmt: skip

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from twin.campaign.refinement import FORMAL, LEAST_RATIO, refine
 from twin.campaign.run import Event, Follow, check_ranks, common_job, start_workers
+from twin.campaign.singular import edges_into_fluid, without_limit
 from twin.case import Case, FlowCase, Results
 from twin.files import digest, read_json, write_json
 from twin.junction import bore_m
@@ -103,10 +104,10 @@ def estimate_error(case: FlowCase, results: list[tuple[str, Results]], scale: fl
     Levels are ordered by the size of their cells; records of other data than the case's own don't count. Meshes of
     different geometry have no error in common: the note then says in what they differ.
     """
-    rows = []
+    rows, meshes = [], {}
     for level, one in results:
-        quality = one.mesh / "quality.json"
-        mesh_hash = read_json(quality)["hash"] if quality.exists() else ""
+        quality, meshes[level] = one.mesh / "quality.json", one.mesh / "junction.msh"
+        mesh_hash = read_json(quality)["hash"] if quality.exists() and meshes[level].exists() else ""
         if flow_state(case, level, one, scale, mesh_hash) in ("steady", "marched", "unsteady"):
             rows.append((level, read_json(one.point(case.point_name(scale)) / "record.json")))
     rows.sort(key=lambda row: -row[1]["mesh"]["size_m"])
@@ -116,6 +117,7 @@ def estimate_error(case: FlowCase, results: list[tuple[str, Results]], scale: fl
         "size_m": sizes,
         "covers": MESH_ALONE if case.time else "all",
         "quantities": {},
+        "edges": [],
         "no_limit": [],
         "note": "",
     }
@@ -127,31 +129,22 @@ def estimate_error(case: FlowCase, results: list[tuple[str, Results]], scale: fl
     elif sizes[-2] / sizes[-1] < LEAST_RATIO:
         answer["note"] = "no error estimate: the two finest meshes differ by less than 10 % in cell size"
     else:
-        answer["no_limit"] = _beside_plugs(case, rows[-1][1], list(tables[-1]))
+        from twin.meshing.edges import largest_angles
+
+        angles = largest_angles(meshes[rows[-1][0]])
+        edges = edges_into_fluid(case.boundaries, angles)
+        answer["edges"] = [{"between": list(pair), "degrees": round(angles[pair], 1)} for pair in edges]
+        answer["no_limit"] = without_limit(case.boundaries, list(angles), edges, list(tables[-1]))
         for name, (_, unit, large, formal) in tables[-1].items():
             if name not in answer["no_limit"] and all(name in table for table in tables):
-                found = refine([table[name].value for table in tables], sizes, unit, large, formal)
+                values = [table[name].value for table in tables]
+                found = refine(values, sizes, unit, large, formal, bool(edges))
                 if found is not None:
                     answer["quantities"][name] = found.as_dict()
     if len(rows) > 1:
         path = results[0][1].refinement(case.point_name(scale))
         write_json(path, {"schema": SCHEMA, **answer, "provenance": provenance()})
     return answer
-
-
-def _beside_plugs(case: FlowCase, record: dict[str, Any], names: list[str]) -> list[str]:
-    """The quantities that grow without end as the mesh gets finer.
-
-    Between a plug and the wall at its rim the speed jumps. Towards there stress and pressure rise as one over the
-    distance, which has no integral: each halving of the cells adds as much as the one before.
-    """
-    endless = []
-    for inlet, one in case.boundaries.inlets.items():
-        if one.profile == "plug" and (rim := record["boundaries"][inlet]["rim"]):
-            endless += [f"pressure drop {inlet}"]
-            endless += [f"{what} {wall}" for wall in rim for what in ("force", "coefficient", "largest shear", "shear")]
-    starts = tuple(f"{start} " for start in endless)
-    return [name for name in names if f"{name.removeprefix('mean ')} ".startswith(starts)]
 
 
 def _other_geometry(rows: list[tuple[str, dict[str, Any]]]) -> str:

@@ -72,9 +72,8 @@ class Sample:
         }
         fields = velocity, pressure, scales.reynolds
         self._force = {name: Force(domain, *fields, name, change).now for name in self._output.forces}
-        inlets = problem.case.boundaries.inlets
-        self._entering = {name: domain.dofs(velocity.function_space, name) for name in inlets}
-        self._rims = {name: self._walls_at(name) for name in inlets}
+        space = velocity.function_space
+        self._entering = {name: domain.dofs(space, name) for name in problem.case.boundaries.inlets}
 
     def shear(self) -> dict[str, WallShear]:
         """The shear on each wall that the case wants it of: places in m, shear in Pa."""
@@ -138,7 +137,6 @@ class Sample:
             if role == "inlet":
                 one["pressure_drop_pa"] = pressures[name] - self._after(pressures)
                 one["peak_m_s"] = self._peak(name) * self._scales.velocity_m_s
-                one["rim"] = self._rims[name]
             found[name] = one
         return found
 
@@ -172,16 +170,6 @@ class Sample:
             "relative": net / (self._scales.flow if still else most),
             "over": "reference flow" if still else "largest flow in",
         }
-
-    def _walls_at(self, inlet: str) -> list[str]:
-        """The walls that an inlet meets."""
-        domain, space = self._problem.domain, self._velocity.function_space
-        found = []
-        for wall in self._problem.case.boundaries.walls:
-            shared = np.intersect1d(self._entering[inlet], domain.dofs(space, wall))
-            if domain.comm.allreduce(len(shared)):
-                found.append(wall)
-        return found
 
     def _peak(self, name: str) -> float:
         """The largest speed at the nodes of an inlet."""

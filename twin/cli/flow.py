@@ -25,7 +25,9 @@ STEP_NOT_COVERED = (
     "the bands are of the mesh alone, at these time steps: run once with half the step, and add the change"
 )
 SHOWN = 3  # meshes in the table of errors: the finest, which the bands rest on
-NO_LIMIT = "growing with every finer mesh, as the speed jumps at the rim of a plug, so without an error"
+NO_LIMIT = (
+    "growing with every finer mesh, at an edge or where the speed of a boundary jumps, so without an error"
+)
 
 
 def mesh(case: FlowCase, arguments: argparse.Namespace, reporter: Reporter) -> Any:

@@ -1,4 +1,4 @@
-"""Curved walls that a mesh of straight elements has in facets."""
+"""The facets of a boundary: where they meet, and whether straight ones stand for a curved wall."""
 
 from __future__ import annotations
 
@@ -50,18 +50,28 @@ def _angles(points: np.ndarray, facets: np.ndarray) -> tuple[np.ndarray, np.ndar
     neighbour, (k, dim − 1): the rim.
     """
     dim = facets.shape[1]
+    owner, apex, ridges, rim = neighbours(facets)
+    base = points[ridges[:, 0]]
+    arms = points[facets[owner, apex]] - base[:, None]
+    if dim == 3:  # square to the edge
+        along = points[ridges[:, 1]] - base
+        along /= np.linalg.norm(along, axis=1, keepdims=True)
+        arms -= np.einsum("mpi,mi->mp", arms, along)[:, :, None] * along[:, None]
+    cosine = np.einsum("mi,mi->m", arms[:, 0], arms[:, 1]) / np.linalg.norm(arms, axis=2).prod(axis=1)
+    return 180 - np.degrees(np.arccos(np.clip(cosine, -1, 1))), ridges, rim
+
+
+def neighbours(facets: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """The facets that meet two by two, of their corners (n, dim).
+
+    The two facets of each ridge, (m, 2), in each the corner that is not on it, (m, 2), and the ridge's own corners,
+    (m, dim − 1); then the same of what bounds one facet only, (k, dim − 1).
+    """
+    dim = facets.shape[1]
     apex = np.tile(np.arange(dim), len(facets))
     owner = np.repeat(np.arange(len(facets)), dim)
     others = np.array([np.delete(np.arange(dim), corner) for corner in range(dim)])
     shared = np.sort(facets[owner[:, None], others[apex]], axis=1)
     keys, number, count = np.unique(shared, axis=0, return_inverse=True, return_counts=True)
     pairs = np.argsort(number.ravel(), kind="stable")[np.repeat(count == 2, count)].reshape(-1, 2)
-    ridges = keys[count == 2]
-    base = points[ridges[:, 0]]
-    arms = points[facets[owner[pairs], apex[pairs]]] - base[:, None]
-    if dim == 3:  # square to the edge
-        along = points[ridges[:, 1]] - base
-        along /= np.linalg.norm(along, axis=1, keepdims=True)
-        arms -= np.einsum("mpi,mi->mp", arms, along)[:, :, None] * along[:, None]
-    cosine = np.einsum("mi,mi->m", arms[:, 0], arms[:, 1]) / np.linalg.norm(arms, axis=2).prod(axis=1)
-    return 180 - np.degrees(np.arccos(np.clip(cosine, -1, 1))), ridges, keys[count == 1]
+    return owner[pairs], apex[pairs], keys[count == 2], keys[count == 1]
