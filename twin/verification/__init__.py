@@ -19,9 +19,9 @@ def _flow() -> list[Check]:
 
 
 def _flow_heavy() -> list[Check]:
-    from twin.verification import steadiness, unsteady
+    from twin.verification import convergence, steadiness, unsteady
 
-    return [*steadiness.heavy_checks(), *unsteady.heavy_checks()]
+    return [*convergence.heavy_checks(), *steadiness.heavy_checks(), *unsteady.heavy_checks()]
 
 
 def _mixing() -> list[Check]:

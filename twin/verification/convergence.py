@@ -18,12 +18,15 @@ import numpy as np
 
 from twin.campaign.refinement import Refinement, refine
 from twin.case.schema import Level
+from twin.check import Check
 from twin.errors import TwinError
 
 CONNECTOR = "ptfe-y-60"
 #: Where the levels take their start from, each from the one before. The continuation in Re is on this mesh alone.
 START = Level(wall_size=0.2, core_size=0.3, stretch=5)
 STEPS = (348.0, 800.0)  # Reynolds numbers to pass on the way up
+COARSEST = Level(wall_size=0.1, core_size=0.16)  # of the three meshes for the error of the pressure drop
+LOW = 348.0, 1 / 17.667  # Re and the precursor's share: the low end of the paper's first sweep
 ERROR = 0.005  # of a pressure drop, that the production level may have
 
 
@@ -83,24 +86,24 @@ class Study:
 def pressure_drop_study(
     reynolds: float, precursor_share: float, levels: Sequence[Level], ranks: int = 2
 ) -> tuple[Study, Refinement | None]:
-    """The pressure drop on each level, coarse to fine, and its discretization error on the finest (see `refine`)."""
+    """The pressure drop on each level, coarse to fine, and its discretization error on the finest (see `refine`).
+
+    The crotch is an edge that points into the fluid.
+    """
     study = run_levels(reynolds, precursor_share, levels, ranks)
-    return study, refine([run.pressure_drop for run in study.runs], [run.size for run in study.runs], "ρU²")
+    sizes = [run.size for run in study.runs]
+    return study, refine([run.pressure_drop for run in study.runs], sizes, "ρU²", edge=True)
 
 
-def family(coarsest: Level, factor: float, number: int = 3) -> list[Level]:
-    """Similar levels, each finer than the one before by `factor`."""
-    return [coarsest.refined(factor**step) for step in range(number)]
-
-
-def sufficient(runs: Sequence[MeshRun], limit: float, error: float = ERROR) -> MeshRun | None:
-    """The coarsest run that is within `error` of the limit of the pressure drop, and all finer ones with it."""
-    found = None
-    for run in sorted(runs, key=lambda run: run.size):
-        if abs(run.pressure_drop / limit - 1) > error:
-            break
-        found = run
-    return found
+def heavy_checks() -> list[Check]:
+    """The error of the pressure drop that three similar meshes of the paper's junction tell, at its lowest flow."""
+    study, found = pressure_drop_study(*LOW, [COARSEST.refined(factor) for factor in (1.0, 1.29, 1.67)])
+    if found is None:
+        raise TwinError("the three meshes of the junction are of one size")
+    value = study.runs[-1].pressure_drop
+    cells = ", ".join(f"{run.cells:,}" for run in study.runs)
+    what = f"junction at Re {LOW[0]:.0f}: error of Δp = {value:.4f} ρU² / Δp"
+    return [Check(what, found.error / value, 0.0, ERROR, f"meshes of {cells} cells, past an edge")]
 
 
 def run_levels(
