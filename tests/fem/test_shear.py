@@ -1,5 +1,7 @@
 """The shear on walls: against Poiseuille in a pipe, Hiemenz's stagnation flow, and the force on a cylinder."""
 
+from dataclasses import replace
+
 import gmsh
 import numpy as np
 import pytest
@@ -110,7 +112,8 @@ def test_the_shear_and_the_pressure_on_a_cylinder_are_its_force(meshed):
 def row(along, closed=False):
     along = np.array(along, dtype=float)
     at = np.column_stack([np.arange(len(along)), np.zeros(len(along))])
-    return WallShear(at, np.column_stack([along, 0 * along]), np.ones(len(along)), along, ((0, len(along), closed),))
+    pieces = ((0, len(along), closed),)
+    return WallShear(at, np.column_stack([along, 0 * along]), np.ones(len(along)), along, at - [0.5, 0], pieces)
 
 
 def test_a_turn_has_a_kind_and_lies_between_its_samples():
@@ -120,6 +123,28 @@ def test_a_turn_has_a_kind_and_lies_between_its_samples():
     assert row([1e-9, -1e-3, 1e-3, 2, 1e-4, -1e-4, 2]).turns() == []  # eddies in corners, or rounding
     assert row([0, 0, 0]).turns() == []
     two = row([1, 1, -1, -1])
-    apart = WallShear(two.at, two.shear, two.area, two.along, ((0, 2, False), (2, 4, False)))
+    apart = replace(two, pieces=((0, 2, False), (2, 4, False)))
     assert apart.turns() == [] and two.scaled(2, 3).turns()[0][1] == pytest.approx([3, 0])
     assert two.scaled(2, 3).mean == 3
+
+
+def test_a_turn_lies_where_the_sign_changes_not_half_way_between_the_strong_stretches():
+    """An eddy in a corner: its first arm is weak, and the rounding in the corner has another sign still."""
+    along = [1, 1, -1e-3, -1e-3, 1e-5, -1e-5, -1, -1]
+    for closed in (False, True):
+        assert row(along, closed).turns()[0] == ("separation", pytest.approx([1 + 1 / 1.001, 0]))
+    turns = row(np.roll(along, 3), closed=True).turns()
+    assert [(kind, *place) for kind, place in turns] == [
+        ("attachment", 2.5, 0),
+        ("separation", pytest.approx(4 + 1 / 1.001), 0),
+    ]
+    assert row([2, 1e-3, 0, -1, -1]).turns() == [("separation", pytest.approx([2, 0]))]  # where it is zero
+
+
+def test_a_turn_beside_a_corner_lies_on_the_wall():
+    one = row([3, -1])
+    corner = np.array([[-1, 0], [1.0, 0]])
+    bent = replace(one, at=np.array([[0.0, 0], [1, -1]]), begins=corner)  # by (1, 0) from one sample to the other
+    assert bent.turns() == [("separation", pytest.approx([1, -0.5]))]
+    assert bent.scaled(2, 1).turns() == [("separation", pytest.approx([2, -1]))]
+    assert replace(bent, along=np.array([1.0, -3])).turns() == [("separation", pytest.approx([0.5, 0]))]

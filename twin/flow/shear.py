@@ -37,13 +37,15 @@ class WallShear:
     the units of mesh and fields. The shear is the tangential traction of the fluid on the wall.
 
     In 2-D the points follow each other along the wall, `pieces` are its connected parts as (first, last + 1, whether it
-    is closed), and `along` is the shear in this direction, (n,). In 3-D both are empty.
+    is closed), `along` is the shear in this direction, (n,), and `begins` where the facet of each point begins, (n, 2),
+    which may be a corner of the wall. In 3-D all three are empty.
     """
 
     at: np.ndarray
     shear: np.ndarray
     area: np.ndarray
     along: np.ndarray
+    begins: np.ndarray
     pieces: tuple[tuple[int, int, bool], ...]
 
     @property
@@ -58,7 +60,8 @@ class WallShear:
 
     def scaled(self, length: float, stress: float) -> WallShear:
         """The same in other units of length and stress; only the areas stay."""
-        return replace(self, at=self.at * length, shear=self.shear * stress, along=self.along * stress)
+        at, begins = self.at * length, self.begins * length
+        return replace(self, at=at, begins=begins, shear=self.shear * stress, along=self.along * stress)
 
     def turns(self) -> list[tuple[str, np.ndarray]]:
         """Where the shear changes its direction along the wall, in order, (dim,): a `separation` where the fluid comes
@@ -66,12 +69,20 @@ class WallShear:
         """
         found = []
         for first, end, closed in self.pieces:
-            here, at = self.along[first:end], self.at[first:end]
+            here = self.along[first:end]
             for one, other in sign_changes(here, self.mean, closed):
-                before, after = here[one], here[other]
-                place = (after * at[one] - before * at[other]) / (after - before)
-                found.append(("separation" if before > 0 else "attachment", place))
+                share = here[one] / (here[one] - here[other])
+                kind = "separation" if here[other] < 0 else "attachment"
+                found.append((kind, self._between(first + one, first + other, share)))
         return found
+
+    def _between(self, one: int, other: int, share: float) -> np.ndarray:
+        """The place at a share of the way along the wall from one point to the next, which may lead round a corner."""
+        path = self.at[[one, other]]
+        if not np.array_equal(self.begins[one], self.begins[other]):
+            path = np.insert(path, 1, self.begins[other], axis=0)
+        gone = np.append(0.0, np.cumsum(np.linalg.norm(np.diff(path, axis=0), axis=1)))
+        return np.array([np.interp(share * gone[-1], gone, part) for part in path.T])
 
 
 def wall_shear(
@@ -89,21 +100,23 @@ def wall_shear(
         normal = np.cross(slopes[0], slopes[1])
         normal /= np.linalg.norm(normal, axis=-1, keepdims=True)
         values = values - np.sum(values * normal, axis=-1, keepdims=True) * normal
-        return WallShear(at.reshape(-1, 3), values.reshape(-1, 3), area.ravel(), np.empty(0), ())
+        return WallShear(at.reshape(-1, 3), values.reshape(-1, 3), area.ravel(), np.empty(0), np.empty((0, 3)), ())
     tangent = slopes[0] / np.linalg.norm(slopes[0], axis=-1, keepdims=True)
     along = np.sum(values * tangent, axis=-1)
     shear = along[..., None] * tangent
     order: list[int] = []
+    begins: list[np.ndarray] = []
     pieces = []
     for chain, closed in _chains(facets.ends, facets.places):
         begin = len(order)
         for facet, backwards in chain:
             numbers = range(facet * len(weights), (facet + 1) * len(weights))
             order += reversed(numbers) if backwards else numbers
+            begins += len(weights) * [facets.places[facets.ends[facet][int(backwards)]]]
             along[facet] *= -1 if backwards else 1
         pieces.append((begin, len(order), closed))
     at, shear = at.reshape(-1, 2)[order], shear.reshape(-1, 2)[order]
-    return WallShear(at, shear, area.ravel()[order], along.ravel()[order], tuple(pieces))
+    return WallShear(at, shear, area.ravel()[order], along.ravel()[order], np.array(begins), tuple(pieces))
 
 
 def _held(

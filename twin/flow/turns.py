@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import numpy as np
 from dolfinx import fem
 
@@ -16,15 +14,24 @@ FINER = 33  # points between two samples of which the velocity turns: there it i
 
 
 def sign_changes(values: np.ndarray, mean: float, closed: bool = False) -> list[tuple[int, int]]:
-    """The numbers of the samples before and after each change of sign of `values`, (n,), along a curve, which may be
-    closed. Stretches of one sign that stay below `WEAK` times `mean` don't count.
+    """The numbers of the samples just before and just after each change of sign of `values`, (n,), along a curve, which
+    may be closed. Stretches of one sign that stay below `WEAK` times `mean` don't count: the weakest first, each
+    becomes a part of those beside it. So a strong stretch keeps the weak arm of its eddy beyond a corner, where the
+    shear is zero, and ends where that arm does.
     """
-    stretch = np.cumsum(np.diff(np.sign(values), prepend=np.sign(values[0])) != 0)
-    peak = np.zeros(stretch[-1] + 1)
-    np.maximum.at(peak, stretch, abs(values))
-    strong = [int(index) for index in np.flatnonzero(peak[stretch] > WEAK * mean)]
-    pairs = pairwise(strong + strong[:1] if closed else strong)
-    return [(one, other) for one, other in pairs if values[one] * values[other] < 0]
+    order = np.arange(len(values))
+    if closed:  # opened within its strongest stretch, which is then at both ends
+        order = np.append(np.roll(order, -int(np.argmax(abs(values)))), np.argmax(abs(values)))
+    signs = np.sign(values[order])
+    known = np.maximum.accumulate(np.where(signs != 0, np.arange(len(order)), 0))  # a zero belongs to what is before it
+    changes = [int(index) for index in np.flatnonzero(np.diff(signs[known])) + 1]
+    peaks = [float(part.max()) for part in np.split(abs(values[order]), changes)]
+    while changes and min(peaks) <= WEAK * mean:
+        weakest = int(np.argmin(peaks))
+        first, end = max(weakest - 1, 0), min(weakest + 2, len(peaks))
+        peaks[first:end] = [max(peaks[first:end])]
+        del changes[first : end - 1]
+    return sorted((int(order[change - 1]), int(order[change])) for change in changes)
 
 
 def turns_along(
