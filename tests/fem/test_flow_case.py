@@ -56,6 +56,22 @@ def test_a_channel_has_poiseuille_s_shear_on_its_walls(case_of):
     assert table[:, 2] == pytest.approx(shear, rel=1e-5) and table[:, 3] == pytest.approx(0, abs=1e-12)
 
 
+@pytest.mark.parametrize("linear", ["direct", "iterative"])
+def test_creeping_flow_is_solved_at_any_reynolds_number(case_of, linear):
+    """Its rounding error grows as 1/Re in ρU²; from the flow at another Re, too, which has another pressure."""
+    problem = problem_of(case_of())
+    lines = []
+    boundaries = Boundaries({"in": "plug"}, {"out": 0.0}, {"bottom": (), "top": ()})
+    solver = SteadySolver(problem.domain, boundaries, watch=lines.append, linear=linear)
+    flows = [solver.solve(reynolds, {"in": 0.5}) for reynolds in (1e-3, 1e-6, 1e-9, 1e-12, 1e-6, 20.0, 1e-12)]
+    drops = [flow.reynolds * flow.pressure_drop["in"] for flow in flows]
+    creeping = [*drops[:5], drops[6]]
+    assert creeping == pytest.approx(6 * [drops[0]], rel=1e-4)
+    assert creeping[1:] == pytest.approx(5 * [drops[1]], rel=1e-6)
+    assert {flow.status for flow in flows} == {"steady"} and max(flow.iterations for flow in flows) < 7
+    assert any(line.startswith("Re 1e-12: Newton 0") for line in lines)
+
+
 STEP = (
     CHANNEL.split("[boundaries]")[0].replace("channel.msh", "step.msh")
     + """

@@ -126,7 +126,7 @@ def check_laminar(reynolds: float, what: str, allowed: bool = False) -> None:
     """Raises `BadInput` for a Reynolds number at which the flow may be turbulent, unless that is allowed."""
     if reynolds > MOST_REYNOLDS and not allowed:
         raise BadInput(
-            f"{what} has Re {reynolds:.0f}: the flow may be turbulent, and this solver is laminar",
+            f"{what} has Re {reynolds:.6g}: the flow may be turbulent, and this solver is laminar",
             f"stay below Re {MOST_REYNOLDS:.0f}, or say --allow-high-reynolds where the flow is known to be laminar",
         )
 

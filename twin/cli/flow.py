@@ -314,7 +314,7 @@ def _warnings(record: Record) -> list[str]:
         found.append("Newton did not get here from below: the steady flow may be unstable, and the real one not steady")
     fastest = max([record["reynolds"], *record["outlet_reynolds"].values()])
     if fastest > MOST_REYNOLDS:
-        found.append(f"Re {fastest:.0f} is solved as laminar flow")
+        found.append(f"Re {fastest:.6g} is solved as laminar flow")
     return found
 
 

@@ -27,6 +27,7 @@ from twin.flow.warm import transfer
 
 TOLERANCE = 1e-8  # of the residual, relative to that of the boundary data alone
 ON_THE_WAY = 1e-4  # the same at the Reynolds numbers between
+CREEPING = 1e-3  # Reynolds number below which the momentum's residual counts less: its rounding error grows as 1/Re
 MOST_NEWTON = 12
 PATIENCE = 4  # steps of Newton's without a residual below all before; more of them lead nowhere
 EASY = 100.0  # Reynolds number that Newton reaches from rest
@@ -123,6 +124,8 @@ class SteadySolver:
         below `enough`. Raises `NotConverged` where neither Newton nor marching gets there.
         """
         self._iterations, self._enough = 0, enough
+        if 0 < self._reached < CREEPING:  # rest is as good a start, and a pressure that goes with 1/Re would mislead
+            self.forget()
         self._set_inlets(flows)
         began, reached = self.state.x.array.copy(), self._reached
         try:
@@ -191,7 +194,7 @@ class SteadySolver:
 
     def polish(self) -> None:
         """Newton at the last Reynolds number and flows, from a state near a steady flow; or `NotConverged`."""
-        self._newton(f"Re {self._reached:.0f}", TOLERANCE)
+        self._newton(f"Re {self._reached:.6g}", TOLERANCE)
 
     @property
     def is_velocity(self) -> np.ndarray:
@@ -277,7 +280,7 @@ class SteadySolver:
             target = reynolds if abs(here + step - reynolds) < 1e-9 else here + step
             self.viscosity.value = 1 / target
             try:
-                residual = self._newton(f"Re {target:.0f}", self._enough if target == reynolds else ON_THE_WAY)
+                residual = self._newton(f"Re {target:.6g}", self._enough if target == reynolds else ON_THE_WAY)
             except NotConverged as failure:
                 if step:  # else Newton's best is a better start of a march
                     self.state.x.array[:] = good
@@ -286,7 +289,7 @@ class SteadySolver:
                     raise
                 step, growth = step / 2, 1.5
                 if abs(step) < 0.02 * reynolds:
-                    raise NotConverged(f"Newton's continuation stalls at Re {here:.0f}") from None
+                    raise NotConverged(f"Newton's continuation stalls at Re {here:.6g}") from None
                 continue
             good[:] = self.state.x.array
             here = self._reached = target
@@ -327,17 +330,26 @@ class SteadySolver:
             step *= float(np.clip(2 * residual / after, 0.25, 3.0))
             residual = after
             if residual < self._enough or step > LAST_STEP:
-                return self._newton(f"Re {reynolds:.0f} after marching", self._enough)
+                return self._newton(f"Re {reynolds:.6g} after marching", self._enough)
         raise NotConverged(
-            f"no steady flow was found at Re {reynolds:.0f} (residual {residual:.1e} after marching)",
+            f"no steady flow was found at Re {reynolds:.6g} (residual {residual:.1e} after marching)",
             "use a finer level, or lower flows: the flow may be unsteady",
         )
 
     def _norm_of_residual(self) -> float:
         vector = self._assemble_residual()
-        norm = vector.norm()
+        norm = self._norm(vector)
         vector.destroy()
         return norm
+
+    def _norm(self, residual: PETSc.Vec) -> float:
+        """That of a residual, in which the momentum counts as at the Reynolds number `CREEPING` where it is below."""
+        share = 1 / (CREEPING * float(self.viscosity.value))
+        if share >= 1:
+            return float(residual.norm())
+        values = residual.array
+        squares = np.sum((np.where(self.is_velocity[: len(values)], share, 1.0) * values) ** 2)
+        return float(np.sqrt(self.domain.comm.allreduce(squares)))
 
     def _assemble_residual(self) -> PETSc.Vec:
         state = self.state.x.petsc_vec
@@ -406,7 +418,7 @@ class SteadySolver:
         best = self.state.x.array.copy()
         for iteration in range(MOST_NEWTON + 1):
             right = self._assemble_residual()
-            history.append(right.norm())
+            history.append(self._norm(right))
             self._watch(f"{what}: Newton {iteration}, residual {history[-1]:.2e}")
             if history[-1] < enough:
                 right.destroy()
