@@ -232,6 +232,16 @@ def test_a_facet_in_two_boundaries_is_refused(tmp_path):
     refused(tmp_path / "own.msh", tmp_path, 'are in "wall" and in "inlet"')
 
 
+def test_a_boundary_beside_the_fluid_is_told_by_name(tmp_path):
+    with drawing(tmp_path / "own.msh") as occ:
+        box, aside = occ.addRectangle(0, 0, 0, 1, 1), occ.addLine(occ.addPoint(2, 0, 0), occ.addPoint(2, 1, 0))
+        occ.synchronize()
+        gmsh.model.addPhysicalGroup(1, [tag for _, tag in gmsh.model.getEntities(1) if tag != aside], name="wall")
+        gmsh.model.addPhysicalGroup(1, [aside], name="aside")
+        gmsh.model.addPhysicalGroup(2, [box], name="fluid")
+    refused(tmp_path / "own.msh", tmp_path, 'the boundary "aside" of .* hangs loose')
+
+
 @pytest.mark.parametrize("apart", [1.0, 2.0], ids=["touching", "apart"])
 def test_two_pieces_are_refused(tmp_path, apart):
     with drawing(tmp_path / "own.msh") as occ:
@@ -279,6 +289,15 @@ def test_inverted_elements_are_refused(tmp_path):
 
     path = moved(box(tmp_path / "own.msh", version=2.2), tmp_path, push)
     refused(path, tmp_path, "has inverted tetrahedra: neighbours lie on the same side")
+
+
+@pytest.mark.parametrize("place", [np.nan, np.inf, 1e200])
+def test_a_node_that_is_nowhere_is_refused(tmp_path, place):
+    def push(points):
+        points[3, 1] = place
+
+    path = moved(box(tmp_path / "own.msh", version=2.2), tmp_path, push)
+    refused(path, tmp_path, r"has 1 of \d+ nodes nowhere: a coordinate is no number")
 
 
 def test_folded_curved_elements_are_refused(tmp_path):

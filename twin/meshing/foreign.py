@@ -24,6 +24,7 @@ from twin.meshing.grid import (
     oriented,
 )
 
+FAR = 1e50  # in the mesh's unit: a volume of such edges is hardly a number any more
 #: What a mesh of boundaries alone most often lacks.
 _WHOLE = "put the volume (in 2-D the surface) into a physical group too: Gmsh saves nothing that is in none"
 
@@ -47,8 +48,16 @@ def read_mesh(source: Path, names: Sequence[str] | None) -> tuple[Grid, float]:
     check_names(list(facets), names, str(source))
     grid = compressed(points, elements(kinds[dim], -1, row), facets)
     gmsh.model.remove()
-    if any((nodes < 0).any() for nodes in grid.facets.values()):
-        raise BadInput(f"a boundary of {source} hangs loose", "mesh volume and boundaries in one go")
+    if lost := int((~(abs(grid.points) < FAR)).any(axis=1).sum()):
+        raise BadInput(
+            f"{source} has {lost} of {len(grid.points)} nodes nowhere: a coordinate is no number, or beyond {FAR:g}",
+            "mesh it again, and look at what changes its nodes afterwards",
+        )
+    if loose := [f'"{name}"' for name, nodes in grid.facets.items() if (nodes < 0).any()]:
+        raise BadInput(
+            f"the boundary {', '.join(loose)} of {source} hangs loose: it has nodes that no cell of the fluid has",
+            "mesh volume and boundaries in one go",
+        )
     if not second:
         grid = _raised(grid)
     check_grid(grid, source)
