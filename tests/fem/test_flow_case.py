@@ -284,6 +284,10 @@ def test_probes_reach_the_curved_wall(tmp_path):
             "lets nothing in on the whole",
         ),
         ([('"10 mm/s"', '"1.1 m/s"')], "has Re 2200"),
+        ([('"1 mPa*s"', '"1e-60 Pa*s"')], r"has Re 2e\+58:"),
+        ([('"1 mPa*s"', '"1e-300 Pa*s"')], r"nothing can be computed with a velocity of 0\.01 m/s, .* Re 2e\+298"),
+        ([('"10 mm/s"', '"1e-200 m/s"')], "nothing can be computed with a velocity of 1e-200 m/s"),
+        ([('"10 mm/s"', '"1e200 m/s"')], r"nothing can be computed with a velocity of 1e\+200 m/s"),
         ([('"10 mm/s"', '"1.1 m/s"'), ("[flow]", '[flow]\nreference_length = "0.1 mm"')], 'outlet "out" of channel'),
     ],
 )

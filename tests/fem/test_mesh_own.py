@@ -130,6 +130,11 @@ def test_a_boundary_with_a_number_only_is_refused(tmp_path):
     assert "Physical Curve(" in refused(tmp_path / "flat.msh", tmp_path, "has the number 1 and no name")
 
 
+def test_a_file_of_format_version_1_is_refused(tmp_path):
+    remedy = refused(box(tmp_path / "own.msh", version=1.0), tmp_path, "is a .msh of format version 1, which knows no")
+    assert "4.1 or 2.2" in remedy
+
+
 @pytest.mark.parametrize("dim", [2, 3])
 def test_a_fluid_without_a_physical_group_is_asked_for(tmp_path, dim):
     path = tmp_path / "own.msh"
@@ -307,7 +312,8 @@ def test_folded_curved_elements_are_refused(tmp_path):
         points[np.argsort(away)[1]] += [0.3, 0.0, 0.0]
 
     path = moved(box(tmp_path / "own.msh", version=2.2, order=2), tmp_path, push)
-    refused(path, tmp_path, r"folds or nearly so: .* near \(0\.\d+, 0\.\d+, 0\.\d+\)")
+    remedy = refused(path, tmp_path, r"folds or nearly so: .* near \(0\.\d+, 0\.\d+, 0\.\d+\)")
+    assert "level" not in remedy
 
 
 def test_flat_elements_are_refused(tmp_path):

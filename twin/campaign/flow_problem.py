@@ -23,6 +23,7 @@ from twin.flow.boundaries import Boundaries, Profile
 from twin.flow.inlets import history, hydraulic_diameter, profile_flow, table_profile
 
 ALONG = 1e-6  # of its speed: what a wall that slides along itself may have across, on average
+FAR = 1e100  # by which a unit may be larger or smaller than 1 in SI: beyond it products are no numbers any more
 LEAK = 1e-10  # of a closed surface at the speed of its fastest wall: what may flow out through it
 
 
@@ -41,6 +42,16 @@ class Scales:
     def reynolds(self) -> float:
         """Re = U L/ν on the reference velocity and length."""
         return self.velocity_m_s * self.length_m / self.viscosity_m2_s
+
+    @property
+    def computable(self) -> bool:
+        """Whether all units are far from the ends of what a number can be."""
+
+        def within(*units: float) -> bool:
+            return all(1 / FAR < unit < FAR for unit in units)
+
+        given = self.velocity_m_s, self.length_m, self.density_kg_m3, self.viscosity_m2_s
+        return within(*given) and within(self.reynolds, self.pressure_pa, self.flow, self.force, self.time_s)
 
     @property
     def pressure_pa(self) -> float:
@@ -118,14 +129,14 @@ class FlowProblem:
         }
 
     def scales(self, scale: float) -> Scales:
-        """The units at a factor on all rates and wall velocities."""
+        """The units at a factor on all rates and wall velocities; `BadInput` where they are beyond all numbers."""
         case = self.case
         speed = case.flow.reference_velocity or self._outlet_velocity() or self._wall_velocity()
         if not speed > 0:
             raise BadInput("the flow has no velocity to refer to", "give flow.reference_velocity")
         depth = case.flow.reference_depth
         fluid = case.fluid
-        return Scales(
+        scales = Scales(
             self.domain.dim,
             self.length_m,
             scale * speed,
@@ -133,6 +144,13 @@ class FlowProblem:
             fluid.kinematic_viscosity_m2_s,
             depth,
         )
+        if not scales.computable:
+            raise BadInput(
+                f"nothing can be computed with a velocity of {scales.velocity_m_s:.3g} m/s, a length of"
+                f" {scales.length_m:.3g} m and Re {scales.reynolds:.3g}: too small, or too large, for numbers",
+                "correct the rates, the bore, the density and the viscosity",
+            )
+        return scales
 
     def boundaries(self, scales: Scales, scale: float, time: float | None = None) -> Boundaries:
         """Those of the solvers: pressures in ρU² above `base_pa`, wall velocities in U; with their histories at a time

@@ -37,7 +37,8 @@ class Probes:
         if len(lost):
             name = names[lost[0]] if names else str(lost[0] + 1)
             place = "" if unit_m is None else f" at ({', '.join(f'{part:g}' for part in points[lost[0]] * unit_m)}) m"
-            raise BadInput(f"the point {name}{place} is not in the fluid", "move it into the mesh")
+            remedy = "move it into the mesh; make two of a line through a body"
+            raise BadInput(f"the point {name}{place} is not in the fluid", remedy)
         self._tables: dict[int, np.ndarray] = {}
 
     def sample(self, function: fem.Function) -> np.ndarray:

@@ -38,8 +38,8 @@ def turns_along(
     domain: Domain, velocity: fem.Function, points: np.ndarray, samples: np.ndarray
 ) -> list[tuple[str, np.ndarray]]:
     """Where the velocity along a straight line turns, in order, (dim,): `turn forward` where it goes along the line
-    from there on, `turn backward` where it goes against it. What turns beyond a body that the line crosses does not
-    count.
+    from there on, `turn backward` where it goes against it. What turns between two samples with a body between them
+    does not count.
 
     `points` (n, dim) lie on the line, in the mesh's unit, in order; `samples` (n, dim) is the velocity there.
     """

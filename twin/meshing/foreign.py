@@ -24,6 +24,7 @@ from twin.meshing.grid import (
     oriented,
 )
 
+FIRST = b"$NOD"  # what a file of format version 1 begins with
 FAR = 1e50  # in the mesh's unit: a volume of such edges is hardly a number any more
 #: What a mesh of boundaries alone most often lacks.
 _WHOLE = "put the volume (in 2-D the surface) into a physical group too: Gmsh saves nothing that is in none"
@@ -35,6 +36,12 @@ def read_mesh(source: Path, names: Sequence[str] | None) -> tuple[Grid, float]:
 
     `names` are the boundaries that it must have; None for any. Raises `BadInput` for whatever makes it unfit.
     """
+    with source.open("rb") as file:
+        if file.read(len(FIRST)) == FIRST:
+            raise BadInput(
+                f"{source} is a .msh of format version 1, which knows no names of boundaries",
+                "save it as version 4.1 or 2.2 (Gmsh: Mesh.MshFileVersion)",
+            )
     with gmsh_explained(f"Gmsh can't read {source}", "save it from Gmsh as .msh, version 4.1 or 2.2"):
         gmsh.open(str(source))
     dim = 3 if gmsh.model.mesh.getElementTypes(3).size else 2

@@ -59,9 +59,13 @@ class Quality:
             )
         return "; ".join(found)
 
-    def check(self) -> None:
-        """Refuses a mesh with an element that is folded, flat or nearly so, and one with a wrong section."""
-        remedy = "choose other element sizes in the level, or optimise the mesh (Gmsh: Netgen, high order)"
+    def check(self, own: bool = False) -> None:
+        """Refuses a mesh with an element that is folded, flat or nearly so, and one with a wrong section. `own` says
+        that it is a file of the user's, which has no levels.
+        """
+        remedy = "choose other element sizes in the level"
+        if own:
+            remedy = "mesh it with other element sizes there, or optimise it (Gmsh: Netgen, high order)"
         if self.min_jacobian_ratio < LEAST_VALIDITY:
             raise BadInput(
                 f"the mesh has a curved element that folds or nearly so: its Jacobian falls to"
