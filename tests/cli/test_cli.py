@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from twin.campaign import run as campaign
+from twin.case import Results
 from twin.cli.main import VERBS, main
+from twin.errors import BadInput
 
 CASES = Path(__file__).parents[2] / "cases"
 PAPER = str(CASES / "liang2023")
@@ -155,3 +158,23 @@ def test_a_full_disk_under_the_output_is_told_in_words() -> None:
         )
     assert done.returncode == 1
     assert done.stderr.startswith("error: can't write the output: the disk is full") and "Traceback" not in done.stderr
+
+
+def test_more_ranks_than_this_machine_can_run_are_refused_unless_a_scheduler_gave_them(tmp_path, monkeypatch):
+    started = []
+    monkeypatch.setattr(campaign, "_follow", lambda command, *_: started.append(command))
+    monkeypatch.setattr(campaign.shutil, "which", lambda name: name)
+    monkeypatch.setattr(campaign.os, "cpu_count", lambda: 2)
+    for name in campaign.ELSEWHERE:
+        monkeypatch.delenv(name, raising=False)
+
+    def start(ranks):
+        campaign.start_workers("worker", Results(tmp_path), {}, ranks, lambda event: None)
+
+    start(3)
+    with pytest.raises(BadInput, match="500 ranks are too many for the 2 processors") as caught:
+        start(500)
+    assert "scheduler" in caught.value.remedy and len(started) == 1
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    start(500)
+    assert started[1][:3] == ["mpirun", "-n", "500"]

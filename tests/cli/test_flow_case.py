@@ -303,6 +303,12 @@ def test_what_the_mesh_contradicts_is_refused(folder, capsys, changes, message):
         ([("reference_length", "reference_lenght")], 'did you mean "reference_length"'),
         ([('["coarse.msh", "fine.msh"]', '["a/fine.msh", "fine.msh"]')], "must differ"),
         ([("[sweep]", '[time]\nend = "1 s"\n[sweep]')], "give either step"),
+        ([("[sweep]", '[time]\nend = "1e9 s"\nstep = "1e-9 s"\n[sweep]')], "step = 1e-09 s: the run would need 1e+18"),
+        ([("[sweep]", '[time]\nend = "1 s"\ncfl = 1\nsample = "1e-9 s"\n[sweep]')], "sample = 1e-09 s: the run would"),
+        (
+            [('shear = ["wall"]', 'fields_every = "1e-9 s"'), ("[sweep]", '[time]\nend = "1 s"\ncfl = 1.0\n[sweep]')],
+            "fields_every: the run would need 1e+09 steps",
+        ),
         (
             [("[sweep]", "[levels.coarse]\nwall_size = 0.2\ncore_size = 0.2\n[sweep]")],
             "levels: is for a connector or a STEP file: a mesh brings its own",

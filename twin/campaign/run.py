@@ -26,6 +26,20 @@ if TYPE_CHECKING:
     from twin.meshing import MeshFolder
 
 
+CROWDED = 4  # ranks for each processor: a few may share one, but hundreds wait for each other and take all memory
+#: What schedulers and lists of machines set: the ranks then need not run on this one.
+ELSEWHERE = (
+    "SLURM_JOB_ID",
+    "PBS_JOBID",
+    "LSB_JOBID",
+    "PE_HOSTFILE",
+    "PRTE_MCA_prte_default_hostfile",
+    "OMPI_MCA_orte_default_hostfile",
+    "HYDRA_HOST_FILE",
+    "I_MPI_HYDRA_HOST_FILE",
+)
+
+
 @dataclass(frozen=True)
 class Event:
     """News of a point: `start`, `step` (with a line of text), `done` (with its status), or `reused`.
@@ -106,7 +120,11 @@ def flows_of(point: OperatingPoint) -> list[float]:
 
 
 def start_workers(module: str, results: Results, job: dict[str, Any], ranks: int, follow: Follow) -> None:
-    """Runs a worker module on `ranks` ranks with a job, and follows it to its end; its log is `logs/solver.log`."""
+    """Runs a worker module on `ranks` ranks with a job, and follows it to its end; its log is `logs/solver.log`.
+
+    Raises `BadInput` for more ranks than this machine can run, where no scheduler has given others.
+    """
+    _check_room(ranks)
     launcher = shutil.which("mpirun") or shutil.which("mpiexec")
     if launcher is None:
         raise TwinError("there is no mpirun", "twin doctor says how to get it")
@@ -120,6 +138,15 @@ def check_ranks(ranks: int) -> None:
     """Raises `BadInput` for a number of ranks that can't run anything."""
     if ranks < 1:
         raise BadInput(f"{ranks} ranks can't run anything", "give --ranks 1 or more")
+
+
+def _check_room(ranks: int) -> None:
+    processors = os.cpu_count() or 1
+    if ranks > CROWDED * processors and not any(name in os.environ for name in ELSEWHERE):
+        raise BadInput(
+            f"{ranks} ranks are too many for the {processors} processors of this machine",
+            f"give --ranks {processors} or fewer, or run it within a job of your cluster's scheduler",
+        )
 
 
 def check_laminar(reynolds: float, what: str, allowed: bool = False) -> None:

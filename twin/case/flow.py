@@ -22,6 +22,7 @@ from twin.units import EXAMPLE, parse
 
 #: What the numbers of one point don't depend on, or the mesh's hash holds already.
 _WORDS = {"folder", "name", "title", "ranks", "junction", "levels", "sweep", "assumptions"}
+MOST_STEPS = 1e8  # of an unsteady run: on the smallest meshes they take weeks
 NAME = r"^[A-Za-z0-9_-]+$"
 
 Speed = Annotated[float, quantity("velocity")]
@@ -280,7 +281,16 @@ class FlowTime(Table):
             raise ValueError('give either step = "0.01 s" or cfl = 1.0')
         if self.average_from >= self.end:
             raise ValueError("average_from lies at or after the end")
+        for key, every in (("step", self.step), ("sample", self.sample), ("save", self.save)):
+            if words := self.too_many(every):
+                raise ValueError(f"{key} = {every:g} s: {words}")
         return self
+
+    def too_many(self, every: float | None) -> str:
+        """What is wrong with moments this far apart, in s: a step ends at each; empty where nothing is."""
+        if every is None or self.end <= MOST_STEPS * every:
+            return ""
+        return f"the run would need {self.end / every:.2g} steps, more than {MOST_STEPS:g}: make it shorter"
 
 
 class FlowSweep(Table):
@@ -368,6 +378,8 @@ class FlowCase(Table):
                 mistakes.append((key, "is for an unsteady run, with a table [time]"))
             elif self.output.fields_every > self.time.end:
                 mistakes.append((key, "is longer than the run: leave it out, fields.vtu is its end"))
+            elif words := self.time.too_many(self.output.fields_every):
+                mistakes.append((key, words))
         if not self.boundaries.inlets and not self.boundaries.slides and self.flow.reference_velocity is None:
             words = "without an inlet the flow has no scale of its own: give flow.reference_velocity"
             mistakes.append(("flow.reference_velocity", words))
