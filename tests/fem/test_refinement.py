@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 from flow_cases import CHANNEL, channel, rectangles, solved
 
@@ -164,15 +165,39 @@ def test_what_a_plug_makes_grow_without_end_gets_no_band(case_of, tmp_path):
     assert set(answer["quantities"]) == {"pressure middle", "velocity middle x", "velocity middle y"}
 
 
+def test_extremes_and_frequencies_of_a_series_have_bands_as_its_means_do(case_of, tmp_path):
+    moments = np.linspace(0, 0.4, 81)
+    rows = "".join(f"{moment:.9g},{1 + 0.5 * np.sin(20 * np.pi * moment):.12g}\n" for moment in moments)
+    (tmp_path / "sine.csv").write_text("t,factor\n" + rows)
+    for name, size in (("coarse", 0.34), ("fine", 0.2)):
+        channel(tmp_path / f"{name}.msh", size)
+    history = 'mean_velocity = "10 mm/s"', 'mean_velocity = "10 mm/s"\nhistory = "sine.csv"'
+    time = '[time]\nend = "0.4 s"\nstep = "5 ms"\naverage_from = "0.1 s"\n'
+    case = case_of(CHANNEL + time, ('"channel.msh"', '["coarse.msh", "fine.msh"]'), history)
+    records = [solved(case, level=level)[0] for level in case.level_names]
+    bands = estimate_error(case, [(level, Results.of(case, level)) for level in case.level_names], 1.0)["quantities"]
+    drops = [record["time"]["statistics"]["pressure drop in Pa"] for record in records]
+    for kind in ("mean", "lowest", "highest"):
+        band = bands[f"{kind} pressure drop in Pa"]
+        assert band["values"] == [drop[kind] for drop in drops] and band["error"] > 0
+    assert bands["frequency pressure drop in"]["values"] == [drop["frequency_hz"] for drop in drops]
+    for name in ("pressure drop in", "coefficient bottom x"):
+        band = bands[f"frequency {name}"]
+        assert band["values"] == pytest.approx([10, 10], rel=1e-3) and band["unit"] == "Hz" and band["relative"] < 1e-3
+    assert "frequency velocity middle y" not in bands
+
+
 WALLS = '{ bottom = {}, top = { velocity = ["1 mm/s", "0 mm/s"] }, lid = { velocity = ["1 mm/s", "0 mm/s"] } }'
 
 
 def test_walls_of_different_speeds_have_forces_without_a_limit(case_of):
     boundaries = case_of(CHANNEL, ('["bottom", "top"]', WALLS)).boundaries
     names = ["force top x", "force lid x", "mean shear bottom", "pressure drop in", "force topmost x"]
+    names += ["highest force top x N/m", "frequency force top x"]
     meeting = [("in", "top"), ("lid", "top"), ("top", "top")]
     assert without_limit(boundaries, meeting, [], names) == []
-    assert without_limit(boundaries, [*meeting, ("bottom", "top")], [], names) == ["force top x", "mean shear bottom"]
+    endless = ["force top x", "mean shear bottom", "highest force top x N/m"]
+    assert without_limit(boundaries, [*meeting, ("bottom", "top")], [], names) == endless
 
 
 def test_what_points_into_the_fluid_depends_on_the_roles(case_of):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from twin.campaign.refinement import FORMAL, LEAST_RATIO, refine
 from twin.campaign.run import Event, Follow, check_ranks, common_job, start_workers
-from twin.campaign.singular import edges_into_fluid, without_limit
+from twin.campaign.singular import OF_SERIES, edges_into_fluid, without_limit
 from twin.case import Case, FlowCase, Results
 from twin.files import digest, read_json, write_json
 from twin.junction import bore_m
@@ -180,7 +180,9 @@ def quantities(record: dict[str, Any]) -> dict[str, Quantity]:
 
     Integrals over boundaries converge with order 4 where the flow is smooth, twice as fast as the fields in the energy
     norm. Velocities at a point, and where they turn, do so with order 3 and pressures with 2, those of quadratic
-    and linear interpolation; shear with 2, as the gradient of a quadratic; means over time with 2, that of the steps.
+    and linear interpolation; shear with 2, as the gradient of a quadratic. What is told of a time series, its mean, its
+    extremes and its frequency, counts with 2, the least of the numbers in it: it sums up what the mesh did to the flow
+    at all times before, such as how soon eddies are shed, and so has no higher order of its own.
     """
     found: dict[str, Quantity] = {}
     units, boundaries, reference = record["units"], record["boundaries"], record["reference"]
@@ -217,7 +219,11 @@ def quantities(record: dict[str, Any]) -> dict[str, Quantity]:
         found[f"pressure difference {name}"] = Quantity(value, "Pa", pressure, 2)
     for name, one in record.get("time", {}).get("statistics", {}).items():
         swing = max(abs(one["lowest"]), abs(one["highest"]))
-        found[f"mean {name}"] = Quantity(one["mean"], "", max(large[name.split()[0]], swing), 2)
+        for kind in OF_SERIES:
+            found[f"{kind} {name}"] = Quantity(one[kind], "", max(large[name.split()[0]], swing), 2)
+        if (frequency := one["frequency_hz"]) is not None:
+            alone = name if name.startswith("coefficient ") else name.rpartition(" ")[0]  # without its unit
+            found[f"frequency {alone}"] = Quantity(frequency, "Hz", frequency, 2)
     return found
 
 

@@ -182,15 +182,17 @@ def _frame_times(every: float | None, end: float) -> list[float]:
 
 
 def statistics(moments: np.ndarray, column: np.ndarray) -> dict[str, Any]:
-    """The extremes of a column of the series, its frequency from the upward crossings of its mean, and its mean (by the
-    trapezoidal rule): over whole periods where it has a frequency, over all moments otherwise. `note` says why it has
-    none.
+    """The extremes of a column of the series and when it has them, its frequency from the upward crossings of its mean,
+    and its mean (by the trapezoidal rule): over whole periods where it has a frequency, over all moments otherwise.
+    `note` says why it has none. What is constant is extreme at no time.
     """
     window, mean = (moments[0], moments[-1]), _mean(moments, column, moments[0], moments[-1])
     crossings = _crossings(moments, column - mean)
     gaps = np.diff([moments[0], *crossings, moments[-1]])  # those at both ends are parts of a period
     periods = gaps[1:-1]
     frequency, note = None, ""
+    lowest, lowest_s = _highest(moments, -column)
+    highest, highest_s = _highest(moments, column)
     if np.ptp(column) <= CONSTANT * np.max(abs(column)):
         note = "constant"
     elif len(periods) < 2:
@@ -204,11 +206,36 @@ def statistics(moments: np.ndarray, column: np.ndarray) -> dict[str, Any]:
         "mean": mean,
         "from_s": float(window[0]),
         "to_s": float(window[1]),
-        "lowest": float(column.min()),
-        "highest": float(column.max()),
+        "lowest": -lowest,
+        "lowest_s": None if note == "constant" else lowest_s,
+        "highest": highest,
+        "highest_s": None if note == "constant" else highest_s,
         "frequency_hz": frequency,
         "note": note,
     }
+
+
+def _highest(moments: np.ndarray, column: np.ndarray) -> tuple[float, float]:
+    """The highest value of a column, (n,) at its moments, (n,), and its moment, by the parabola through the highest
+    sample and its neighbours.
+
+    At an end, a kink or a jump, where the curve does not bend alike at the neighbours, that would overshoot: there it
+    is the sample.
+    """
+    top = int(np.argmax(column))
+    value, moment = float(column[top]), float(moments[top])
+    if not 0 < top < len(column) - 1:
+        return value, moment
+    first = max(top - 2, 0)
+    times, values, here = moments[first : top + 3], column[first : top + 3], top - first
+    gaps = np.diff(times)
+    slopes = np.diff(values) / gaps
+    bends = 2 * np.diff(slopes) / (gaps[:-1] + gaps[1:])
+    bend = bends[here - 1]
+    if bends.max() >= bend / 4:
+        return value, moment
+    slope = np.average(slopes[here - 1 : here + 1], weights=gaps[here - 1 : here + 1][::-1])
+    return value - float(slope**2 / bend / 2), moment - float(slope / bend)
 
 
 def _mean(moments: np.ndarray, column: np.ndarray, start: float, end: float) -> float:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from twin.case.flow import FlowBoundaries, Wall
 
 BLUNT = 210.0  # degrees of fluid about an edge: with less the order is above 1.5, and facets of a round wall have some
+OF_SERIES = ("mean", "lowest", "highest")  # of a quantity over time: they grow where it does
 OF_WALLS = ("force", "coefficient", "largest shear", "shear")
 
 Pair = tuple[str, str]
@@ -41,7 +42,8 @@ def without_limit(
         if first in walls and second in walls and _moves(walls[first]) != _moves(walls[second]):
             endless += [f"{what} {wall}" for what in OF_WALLS for wall in (first, second)]
     starts = tuple(f"{start} " for start in endless)
-    return [name for name in names if f"{name.removeprefix('mean ')} ".startswith(starts)]
+    starts += tuple(f"{kind} {start}" for kind in OF_SERIES for start in starts)
+    return [name for name in names if f"{name} ".startswith(starts)]
 
 
 def _moves(wall: Wall) -> tuple[list[float], object]:

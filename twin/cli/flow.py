@@ -327,13 +327,21 @@ def _show_series(record: Record, reporter: Reporter) -> None:
             one["mean"],
             f"{one['from_s']:.4g} to {one['to_s']:.4g}",
             one["lowest"],
+            _moment(one, "lowest_s"),
             one["highest"],
+            _moment(one, "highest_s"),
             one["note"] or one["frequency_hz"],
         ]
         for name, one in record["time"]["statistics"].items()
     ]
     title = f"from {record['time']['from_s']:g} to {record['time']['end_s']:g} s"
-    reporter.table(title, ["series", "mean", "over s", "lowest", "highest", "frequency Hz"], rows)
+    reporter.table(title, ["series", "mean", "over s", "lowest", "at s", "highest", "at s", "frequency Hz"], rows)
+
+
+def _moment(statistics: Record, name: str) -> str:
+    """When an extreme was: nothing of what is constant, and of a record of before it was told."""
+    moment = statistics.get(name)
+    return "" if moment is None else f"{moment:.6g}"
 
 
 def _show_sweep(case: FlowCase, answers: dict[str, Record], reporter: Reporter) -> None:
