@@ -106,6 +106,7 @@ def test_the_band_of_an_unsteady_run_says_that_the_step_is_not_in_it(folder, cap
     code, out, errors = run(capsys, "solve", where)
     assert code == 0, errors
     assert "of the mesh alone, at these time steps: run once with half the step" in " ".join(out.split())
+    assert "discretization error of flow at 0.04 s and of its series (" in out and "highest pressure drop in Pa" in out
     assert json.loads((where / "results" / "refinement.json").read_text())["covers"] == "mesh alone"
 
 
@@ -143,7 +144,7 @@ def test_a_flow_case_from_mesh_to_record(folder, capsys):
     for word in (
         "Reynolds number",
         "elbow: flow on fine, steady",
-        "forces on walls",
+        "forces on walls\n",
         "shear on walls",
         "discretization error",
     ):
@@ -174,6 +175,13 @@ def test_a_flow_case_from_mesh_to_record(folder, capsys):
     assert np.array(coarse["extent_m"]) == pytest.approx(np.array([[0, 3e-3], [-1e-3, 1e-3]]), abs=1e-12)
     code, out, _ = run(capsys, "mesh", where)
     assert "0 … 0.003, -0.001 … 0.001" in out and "0.001 m" in out
+
+
+def test_a_record_without_the_moments_of_its_extremes_is_shown(capsys):
+    extremes = {"lowest": 1.5, "highest": 2.5, "mean": 2.0, "from_s": 0.0, "to_s": 1.0, "frequency_hz": 3.0, "note": ""}
+    flow._show_series({"time": {"from_s": 0.0, "end_s": 1.0, "statistics": {"drop": extremes}}}, Reporter())
+    (row,) = (line for line in capsys.readouterr().out.splitlines() if "drop" in line)
+    assert [cell.strip() for cell in row.strip("│").split("│")] == ["drop", "2", "0 to 1", "1.5", "", "2.5", "", "3"]
 
 
 def test_the_table_of_errors_shows_the_meshes_that_the_bands_rest_on(capsys):
@@ -231,8 +239,13 @@ def test_an_unsteady_run_tells_its_series_and_plays(folder, capsys):
     make_meshes(where)
     code, out, errors = run(capsys, "solve", where, "--level", "coarse")
     assert code == 0, errors
-    for word in ("flow down m^2/s", "constant", "fewer than 2 periods", "shear on walls"):
+    for word in ("flow down m^2/s", "constant", "fewer than 2 periods"):
         assert word in out
+    instant = "boundaries", "forces on walls", "shear on walls", "probes", "pressure differences", "net flow out"
+    for title in instant:
+        assert f"{title} at 0.1 s" in out
+    (drop,) = (line for line in out.splitlines() if "pressure drop in Pa" in line)
+    assert [cell.strip() for cell in drop.split("│")][5:8:2] == ["0.1", "0.02"]  # when it was lowest and highest
     point = where / "results" / "coarse" / "points" / "flow"
     assert sorted(path.name for path in point.glob("fields*")) == [
         "fields-0001.vtu",

@@ -212,17 +212,17 @@ def _show(case: FlowCase, record: Record, refinement: Record, reporter: Reporter
             *(
                 [["pressure level", "zero mean over the domain"]]
                 if case.boundaries.closed
-                else [[f"flow in, {record['units']['flow']}", balance["inflow"]]]
+                else [[f"flow in{_at(record)}, {record['units']['flow']}", balance["inflow"]]]
             ),
-            [f"net flow out / {balance['over']}", f"{balance['relative']:.1e}"],
+            [f"net flow out{_at(record)} / {balance['over']}", f"{balance['relative']:.1e}"],
         ],
     )
     for warning in _warnings(record):
         reporter.say(f"warning: {warning}")
     bands = refinement["quantities"]
-    units = record["units"]
+    units, at = record["units"], _at(record)
     reporter.table(
-        "boundaries",
+        f"boundaries{at}",
         [
             "boundary",
             "role",
@@ -250,7 +250,7 @@ def _show(case: FlowCase, record: Record, refinement: Record, reporter: Reporter
         for axis, value, coefficient in zip("xyz", one["force"], one["coefficient"] or [""] * 3, strict=False):
             rows.append([name, axis, value, _band(bands, f"force {name} {axis}"), _digits(coefficient)])
     if rows:
-        reporter.table("forces on walls", ["wall", "axis", units["force"], "±", "coefficient"], rows)
+        reporter.table(f"forces on walls{at}", ["wall", "axis", units["force"], "±", "coefficient"], rows)
     _show_shear(record, bands, reporter)
     _show_lines(record, bands, reporter)
     if record["probes"]:
@@ -263,15 +263,25 @@ def _show(case: FlowCase, record: Record, refinement: Record, reporter: Reporter
             ]
             for name, one in record["probes"].items()
         ]
-        reporter.table("probes", ["probe", "velocity m/s", "pressure Pa", "±"], rows)
+        reporter.table(f"probes{at}", ["probe", "velocity m/s", "pressure Pa", "±"], rows)
     if record["pressure_differences_pa"]:
         rows = [
             [name, _digits(value), _band(bands, f"pressure difference {name}")]
             for name, value in record["pressure_differences_pa"].items()
         ]
-        reporter.table("pressure differences", ["between", "Pa", "±"], rows)
+        reporter.table(f"pressure differences{at}", ["between", "Pa", "±"], rows)
     _show_series(record, reporter)
-    _show_refinement(record["name"], refinement, reporter)
+    _show_refinement(record["name"] + _at_and_series(record), refinement, reporter)
+
+
+def _at(record: Record) -> str:
+    """The moment that the numbers of an unsteady run are of, but for its series."""
+    return f" at {record['time']['end_s']:g} s" if "time" in record else ""
+
+
+def _at_and_series(record: Record) -> str:
+    """The same in a title of a table that tells of the series as well."""
+    return f"{_at(record)} and of its series" if "time" in record else ""
 
 
 def _show_shear(record: Record, bands: Record, reporter: Reporter) -> None:
@@ -285,9 +295,9 @@ def _show_shear(record: Record, bands: Record, reporter: Reporter) -> None:
             error = ", ".join(_band(bands, f"{label} {name} {axis}") for axis, _ in zip("xyz", at, strict=False))
             places.append([name, label, ", ".join(f"{value:.5g}" for value in at), error.strip(", ")])
     if rows:
-        reporter.table("shear on walls", ["wall", "largest Pa", "±", "mean Pa", "±"], rows)
+        reporter.table(f"shear on walls{_at(record)}", ["wall", "largest Pa", "±", "mean Pa", "±"], rows)
     if places:
-        reporter.table("where the shear changes its direction", ["wall", "what", "at m", "± m"], places)
+        reporter.table(f"where the shear changes its direction{_at(record)}", ["wall", "what", "at m", "± m"], places)
 
 
 def _show_lines(record: Record, bands: Record, reporter: Reporter) -> None:
@@ -303,7 +313,7 @@ def _show_lines(record: Record, bands: Record, reporter: Reporter) -> None:
         for label, turn in turns(one)
     ]
     if rows:
-        title = "where the velocity along a line changes its direction"
+        title = f"where the velocity along a line changes its direction{_at(record)}"
         reporter.table(title, ["line", "what", "m from its start", "± m", "at m"], rows)
 
 
@@ -353,7 +363,8 @@ def _show_sweep(case: FlowCase, answers: dict[str, Record], reporter: Reporter) 
             row = [f"{name} {unit}", f"{record['scale']:g}", record["level"], _digits(value), _band(bands, name)]
             rows.setdefault(name, []).append(row)
     columns = ["quantity", "factor", "mesh", "value", "± error"]
-    reporter.table(f"sweep of {case.name}", columns, [row for group in rows.values() for row in group])
+    title = f"sweep of {case.name}{_at_and_series(next(iter(answers.values())))}"
+    reporter.table(title, columns, [row for group in rows.values() for row in group])
 
 
 def _show_refinement(flow: str, refinement: Record, reporter: Reporter) -> None:
