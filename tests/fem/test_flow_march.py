@@ -193,7 +193,33 @@ def test_a_step_that_divides_the_run_is_kept_exactly(case_of):
     case = case_of(CHANNEL + '[time]\nend = "0.25 s"\nstep = "0.01 s"\n')
     solved(case)
     header, rows = rows_of(case)
-    assert len(rows) == 25 and rows[:, header.index("step s")] == pytest.approx(0.01, rel=1e-7)
+    assert rows[:, header.index("time s")].tolist() == [number / 100 for number in range(1, 26)]
+    assert set(rows[:, header.index("step s")]) == {0.01}
+
+
+def test_times_of_many_steps_are_exact_whether_or_not_the_run_went_on(case_of, monkeypatch):
+    """400 steps of 0.1 ms, of a march that does not solve anything; interrupted, it goes on with another `save`."""
+
+    def still(self, length, at):
+        self.time += length
+        self._last = length
+        return self._measure(length, self.time)
+
+    monkeypatch.setattr(TransientSolver, "_advance_by", still)
+    text = CHANNEL.split("[output]")[0] + '[time]\nend = "40 ms"\nstep = "0.1 ms"\nsave = "10 ms"\n'
+    case = case_of(text)
+    solved(case)
+    times = [number / 10000 for number in range(1, 401)]
+    assert rows_of(case)[1][:, 0].tolist() == times
+    folder = Results.of(case, "channel").point("flow")
+    for path in folder.iterdir():
+        path.unlink()
+    advance = interrupt(monkeypatch, 0.025)
+    with pytest.raises(KeyboardInterrupt):
+        solved(case)
+    monkeypatch.setattr(TransientSolver, "advance", advance)
+    (record,) = solved(case_of(text, ('save = "10 ms"', 'save = "30 ms"')))
+    assert "going on from t = 0.02 s" in record["history"] and rows_of(case)[1][:, 0].tolist() == times
 
 
 def test_statistics_are_of_whole_periods():

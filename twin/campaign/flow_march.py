@@ -119,8 +119,8 @@ class March:
         """One row of the series; every rank takes part."""
         scales = self._scales
         row = {
-            "time s": state.time * scales.time_s,
-            "step s": state.step * scales.time_s,
+            "time s": _rounded(state.time * scales.time_s),
+            "step s": _rounded(state.step * scales.time_s),
             "rate of change 1/s": state.rate / scales.time_s,
             **self.sample.row(),
         }
@@ -162,6 +162,11 @@ class March:
                 name: statistics(moments, table[:, index]) for index, name in enumerate(self._header) if index > 2
             },
         }
+
+
+def _rounded(seconds: float) -> float:
+    """A time without what changes of unit leave in its last digits."""
+    return float(f"{seconds:.12g}")
 
 
 def _multiples(of: float, end: float) -> list[float]:

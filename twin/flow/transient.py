@@ -250,8 +250,9 @@ class TransientSolver:
                 planned, length = wanted, (until - self.time) / steps
             state = self._advance_by(length, at)
             steps, taken = steps - 1, taken + 1
+            state.time = until - steps * length  # the march's own is a sum, whose rounding grows
             if steps == 0:
-                self.time = state.time = until
+                self.time = until
             self._check(state)
             if taken % COLLECT == 0:
                 collect_in_step()
