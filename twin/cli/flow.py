@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 Record = dict[str, Any]
 
 STEP_NOT_COVERED = (
-    "the bands are of the mesh alone, at these time steps: run once with half the step, and add the change"
+    "the bands are of the mesh alone, at these time steps: run once with half the step, on one mesh, and add 4/3 of "
+    "the change to them"
 )
 SHOWN = 3  # meshes in the table of errors: the finest, which the bands rest on
 NO_LIMIT = (
