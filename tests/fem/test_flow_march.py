@@ -55,6 +55,17 @@ def test_an_unsteady_run_goes_on_where_it_was_interrupted(tmp_path, case_of, mon
     assert resumed[0] == header and resumed[1] == pytest.approx(straight, rel=1e-4, abs=1e-7)
 
 
+def test_a_finished_run_that_is_averaged_from_another_time_keeps_its_forces(tmp_path, case_of):
+    """No step is left to march, so what ∂u/∂t was must come from the restart file."""
+    (tmp_path / "ramp.csv").write_text("t,factor\n0,1\n0.2,2\n")
+    history = ('"10 mm/s"', '"10 mm/s"\nhistory = "ramp.csv"')
+    (record,) = solved(case_of(UNSTEADY, history))
+    (again,) = solved(case_of(UNSTEADY + 'average_from = "0.1 s"\n', history))
+    assert "going on from t = 0.2 s" in again["history"] and again["time"]["from_s"] == 0.1
+    assert again["forces"]["bottom"]["force"] == pytest.approx(record["forces"]["bottom"]["force"], rel=1e-9)
+    assert again["shear"]["bottom"]["mean_pa"] == pytest.approx(record["shear"]["bottom"]["mean_pa"], rel=1e-9)
+
+
 def test_the_imbalance_of_a_flow_that_has_stopped_is_over_its_largest_inflow(tmp_path, case_of):
     (tmp_path / "stop.csv").write_text("t,factor\n0,1\n0.1,2\n0.2,0\n")
     (record,) = solved(case_of(UNSTEADY, ('"10 mm/s"', '"10 mm/s"\nhistory = "stop.csv"')))

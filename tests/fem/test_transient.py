@@ -205,6 +205,11 @@ def test_a_restart_goes_on_with_the_same_numbers(on_disk, tmp_path):
     other.restart(tmp_path / "restart.npz", on_disk.msh)
     again = nodal(domain, other.advance(100.0, streams(domain, 0.1), 0.5, step=0.03).velocity)
     assert np.abs(again - straight).max() < 1e-10 * np.abs(straight).max()
+    with np.load(tmp_path / "restart.npz") as file:  # of before, without what no step needs
+        np.savez(tmp_path / "before.npz", **{name: file[name] for name in file if name != "change"})
+    other.restart(tmp_path / "before.npz", on_disk.msh)
+    again = nodal(domain, other.advance(100.0, streams(domain, 0.1), 0.5, step=0.03).velocity)
+    assert np.abs(again - straight).max() < 1e-10 * np.abs(straight).max()
     command = ["mpirun", "-n", "2", sys.executable, "-c", PROGRAM]
     files = [on_disk.msh, tmp_path / "restart.npz", tmp_path / "two.npy"]
     done = subprocess.run(

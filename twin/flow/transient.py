@@ -165,7 +165,9 @@ class TransientSolver:
         self._history.clear()
 
     def _stored(self) -> dict[str, fem.Function]:
-        """All fields that the next step needs; the last three are the guesses of its solves."""
+        """All fields that the next step needs, three of them as the guesses of its solves, and the present ∂u/∂t, which
+        forces need where no step is left.
+        """
         return {
             "velocity": self._unknowns.now,
             "velocity_before": self._unknowns.old,
@@ -173,6 +175,7 @@ class TransientSolver:
             "increment": self._projection.increment,
             "update": self._projection.update,
             "damping": self._predictor.damping,
+            "change": self.change,
         }
 
     def save(self, path: Path, mesh_file: Path) -> None:
@@ -198,6 +201,8 @@ class TransientSolver:
         fields = self._stored()
         try:
             with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+                if "change" not in file:  # files of before lack it; the next step makes it anew
+                    del fields["change"]
                 data = {name: file[name] for name in ("numbers", "mesh", *fields)}
         except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
             raise BadInput(
