@@ -171,12 +171,14 @@ class FlowProblem:
         )
 
     def flows(self, scales: Scales, scale: float, time: float | None = None) -> dict[str, float]:
-        """The volume flows of the inlets in U·L², in 2-D in U·L, less what sliding walls drag in at their rims; with
-        histories as in `boundaries`.
+        """The volume flows of the inlets in U·L², in 2-D in U·L, less what sliding walls drag in at their rims, which a
+        profile in m/s leaves out; with histories as in `boundaries`.
         """
-        factors = self._factors(scales, time)
+        factors, inlets = self._factors(scales, time), self.case.boundaries.inlets
         return {
-            name: scale / scales.flow * (rate * factors.get(name, 1.0) - self._dragged_by(name, factors))
+            name: scale
+            / scales.flow
+            * (rate * factors.get(name, 1.0) - (self._dragged_by(name, factors) if inlets[name].scale else 0.0))
             for name, rate in self.rates.items()
         }
 
@@ -241,7 +243,7 @@ class FlowProblem:
         return shape(points * (self.length_m / self._unit_m))
 
     def _rate(self, name: str, area: float) -> float:
-        """m³/s, in 2-D m²/s."""
+        """m³/s, in 2-D m²/s; of a profile in m/s what it lets in beside its rim, where the wall's own speed adds to it."""
         inlet = self.case.boundaries.inlets[name]
         if not inlet.scale:
             return profile_flow(self.domain, self.shapes, name) * area
@@ -282,7 +284,8 @@ class FlowProblem:
 
     def _outlet_velocity(self) -> float:
         area = sum(self.areas[name] for name in self.case.boundaries.outlets)
-        return abs(sum(self.rates.values())) / area if area else 0.0
+        dragged = sum(self._dragged_by(name, {}) for name in self.rates if not self.case.boundaries.inlets[name].scale)
+        return abs(sum(self.rates.values()) + dragged) / area if area else 0.0
 
     def _wall_velocity(self) -> float:
         speeds = (np.linalg.norm(wall.velocity or [0.0]) for wall in self.case.boundaries.walls.values())

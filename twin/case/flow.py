@@ -450,4 +450,6 @@ class FlowCase(Table):
         data["files"] = {name: (self.folder / name).read_text() for name in files}
         if self.boundaries.slides:
             data["walls_in_order"] = list(self.boundaries.walls)  # which decides where a sliding and a resting one meet
+            if self.boundaries.inlets:
+                data["inlets_beside_moving_walls"] = 2  # how they are held there: older records have other flows
         return data
