@@ -1,8 +1,9 @@
 """Walls that slide in an open flow: what they drag in at inlets, and what they may do."""
 
+import gmsh
 import numpy as np
 import pytest
-from flow_cases import CHANNEL, channel, solved
+from flow_cases import CHANNEL, solved, table_of
 
 pytestmark = pytest.mark.field
 
@@ -31,3 +32,55 @@ def test_a_profile_in_m_s_beside_a_sliding_wall_is_what_it_says(case_of):
     assert record["reference"]["velocity_m_s"] == pytest.approx(5e-3)
     (twice,) = solved(case_of(COUETTE, ('mean_velocity = "10 mm/s"', given)), scales=(2.0,))
     assert twice["boundaries"]["out"]["flow"] == pytest.approx(1e-5)
+
+
+def test_a_developed_inlet_carries_couette_s_flow_and_poiseuille_s(case_of):
+    """Its rate at half the speed of the wall has no pressure drop; another has that of what is more, or less."""
+    (record,) = solved(case_of(COUETTE, ('"10 mm/s"\n[boundaries.outlets', '"5 mm/s"\n[boundaries.outlets')))
+    assert_couette(record)
+    (record,) = solved(case_of(COUETTE))
+    drop = 12 * 1e-3 * 5e-3 * 2e-3 / 1e-3**2  # 12 µ ΔU L/H²
+    assert record["boundaries"]["in"]["flow"] == pytest.approx(-1e-5)
+    assert record["boundaries"]["in"]["pressure_drop_pa"] == pytest.approx(drop, rel=1e-6)
+    y = np.linspace(0, 1, 5)
+    speeds = np.array(record["lines"]["across"]["velocity_m_s"])[:, 0]
+    assert speeds == pytest.approx(10e-3 * y + 30e-3 * y * (1 - y), abs=1e-9)
+
+
+def test_an_inlet_lets_in_its_rate_while_the_wall_beside_it_starts(tmp_path, case_of):
+    (tmp_path / "ramp.csv").write_text("t,factor\n0,0\n0.1,1\n")
+    slow = ('"10 mm/s"\n[boundaries.outlets', '"5 mm/s"\n[boundaries.outlets')
+    moving = ('"0 mm/s"]', '"0 mm/s"], history = "ramp.csv"')
+    case = case_of(COUETTE + '[time]\nend = "2 s"\nstep = "0.04 s"\n', slow, moving)
+    (record,) = solved(case)
+    header, table = table_of(case, "series.csv")
+    assert table[:, header.index("flow in m^2/s")] == pytest.approx(-5e-6)
+    speeds = np.array(record["lines"]["across"]["velocity_m_s"])[:, 0]
+    assert speeds == pytest.approx(10e-3 * np.linspace(0, 1, 5), abs=2e-5)
+
+
+def test_a_developed_inlet_follows_a_sliding_wall_in_3d(tmp_path, case_of):
+    """The same between two mirrors, where the inlet's section is a rectangle."""
+    gmsh.initialize(interruptible=False)
+    gmsh.option.setNumber("General.Terminal", 0)
+    box = gmsh.model.occ.addBox(0, 0, 0, 2, 1, 0.5)
+    gmsh.model.occ.synchronize()
+    names = {}
+    for _, tag in gmsh.model.getEntities(2):
+        x, y, z = gmsh.model.occ.getCenterOfMass(2, tag)
+        name = {0: "in", 2: "out"}.get(x) or {0: "bottom", 1: "top"}.get(y) or ("back" if z < 0.25 else "front")
+        names.setdefault(name, []).append(tag)
+    for name, tags in names.items():
+        gmsh.model.addPhysicalGroup(2, tags, name=name)
+    gmsh.model.addPhysicalGroup(3, [box], name="fluid")
+    gmsh.option.setNumber("Mesh.MeshSizeMin", 0.5)
+    gmsh.model.mesh.generate(3)
+    gmsh.write(str(tmp_path / "channel.msh"))
+    gmsh.finalize()
+    text = COUETTE.split("[output]")[0].replace('"0 mm/s"]', '"0 mm/s", "0 mm/s"]')
+    case = case_of(text, ("walls = {", 'mirrors = ["back", "front"]\nwalls = {'))
+    (record,) = solved(case)
+    assert record["mesh"]["dimension"] == 3
+    drop = 12 * 1e-3 * 5e-3 * 2e-3 / 1e-3**2
+    assert record["boundaries"]["in"]["pressure_drop_pa"] == pytest.approx(drop, rel=1e-6)
+    assert record["boundaries"]["out"]["flow"] == pytest.approx(10e-3 * 0.5e-6)

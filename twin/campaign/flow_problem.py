@@ -20,7 +20,7 @@ from twin.case.tables import Formula, read_history, read_profile
 from twin.errors import BadInput
 from twin.fem.domain import Domain
 from twin.flow.boundaries import Boundaries, Profile
-from twin.flow.inlets import history, hydraulic_diameter, profile_flow, table_profile
+from twin.flow.inlets import Drawn, history, hydraulic_diameter, profile_flow, table_profile
 
 ALONG = 1e-6  # of its speed: what a wall that slides along itself may have across, on average
 FAR = 1e100  # by which a unit may be larger or smaller than 1 in SI: beyond it products are no numbers any more
@@ -116,9 +116,7 @@ class FlowProblem:
         self.base_pa = float(np.mean(pressures or [0.0]))
         self.areas = {name: domain.area(name) * area for name, _ in case.boundaries.roles}
         self.rates = {name: self._rate(name, area) for name in case.boundaries.inlets}
-        self._dragged = {
-            name: {wall: flow * area for wall, flow in self._dragged_in(name).items()} for name in self.rates
-        }
+        self._dragged = self._dragged_in(area) if self.rates else {}
         roles: tuple[Mapping[str, Inlet | Outlet | Wall], ...] = (
             case.boundaries.inlets,
             case.boundaries.outlets,
@@ -257,9 +255,18 @@ class FlowProblem:
             )
         return inlet.flow.value
 
-    def _dragged_in(self, name: str) -> dict[str, float]:
-        """What enters an inlet because its rim moves with each wall, in m/s times areas in reference lengths."""
-        return {wall: -self._through(self._at_wall(wall), name) for wall in self._sliding()}
+    def _dragged_in(self, area: float) -> dict[str, dict[str, float]]:
+        """What each wall that slides lets in at each inlet, in m³/s, in 2-D m²/s: at the rim, where its own speed holds,
+        and of a developed one what it draws through all of it.
+        """
+        space, found = self._velocities(), {name: dict[str, float]() for name in self.rates}
+        drawn = Drawn(self.domain, space, self.shapes)
+        for wall in self._sliding():
+            alone = {name: motion if name == wall else () for name, motion in self.shapes.walls.items()}
+            entering = self._with_walls(space, alone, drawn.velocity(alone))
+            for name, flows in found.items():
+                flows[wall] = -self._through(entering, name) * area
+        return found
 
     def _dragged_by(self, name: str, factors: Mapping[str, float]) -> float:
         """The same of all walls together, with factors on their velocities, in m³/s, in 2-D m²/s."""
@@ -268,15 +275,20 @@ class FlowProblem:
     def _sliding(self) -> list[str]:
         return [name for name, wall in self.case.boundaries.walls.items() if any(wall.velocity or ())]
 
-    def _at_wall(self, moving: str) -> fem.Function:
-        """The velocity of one wall in m/s, zero elsewhere. Where two meet, the last one wins."""
-        domain = self.domain
-        element = basix.ufl.element("Lagrange", domain.mesh.basix_cell(), 2, shape=(domain.dim,))
-        rim = fem.Function(fem.functionspace(domain.mesh, element))
-        for name, wall in self.case.boundaries.walls.items():
-            dofs = domain.dofs(rim.function_space, name)
-            rim.x.array.reshape(-1, domain.dim)[dofs] = (name == moving and wall.velocity) or [0.0] * domain.dim
-        return rim
+    def _velocities(self) -> fem.FunctionSpace:
+        mesh = self.domain.mesh
+        return fem.functionspace(mesh, basix.ufl.element("Lagrange", mesh.basix_cell(), 2, shape=(self.domain.dim,)))
+
+    def _with_walls(
+        self, space: fem.FunctionSpace, walls: Mapping[str, tuple[float, ...]], elsewhere: np.ndarray | float = 0.0
+    ) -> fem.Function:
+        """The velocities of walls, and what is elsewhere, (nodes, dim). Where two walls meet, the last one wins."""
+        velocity = fem.Function(space)
+        values = velocity.x.array.reshape(-1, self.domain.dim)
+        values[:] = elsewhere
+        for name, motion in walls.items():
+            values[self.domain.dofs(space, name)] = motion or 0.0
+        return velocity
 
     def _through(self, velocity: Any, *names: str) -> float:
         """The flow of a velocity out through boundaries, in m/s times areas in the mesh's present unit."""
@@ -333,7 +345,9 @@ class FlowProblem:
                     f'the wall "{name}" does not slide along itself, and the flow is closed',
                     "give it a velocity along the wall, or name an inlet and an outlet",
                 )
-            leaks[wall.history] = leaks.get(wall.history, 0.0) + self._through(self._at_wall(name), *names)
+            alone = {other: motion if other == name else () for other, motion in self.shapes.walls.items()}
+            rim = self._with_walls(self._velocities(), alone)
+            leaks[wall.history] = leaks.get(wall.history, 0.0) + self._through(rim, *names)
         area = sum(domain.area(name) for name in names)
         if max(map(abs, leaks.values()), default=0.0) > LEAK * self._wall_velocity() * area:
             raise BadInput(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from itertools import pairwise
 
 import basix.ufl
@@ -110,9 +111,9 @@ def hydraulic_diameter(domain: Domain, boundaries: Boundaries, name: str) -> flo
     channel. Infinite where no wall bounds it.
     """
     section = _section(domain, name)
-    tree = _near_walls(domain, boundaries)
-    if tree is None:
+    if not boundaries.walls:
         return float("inf")
+    tree, _ = _on_walls(domain, boundaries, lambda wall, at: 0.0)
     width = section.topology.dim
 
     def on_wall(x: np.ndarray) -> np.ndarray:
@@ -144,21 +145,80 @@ def _developed(domain: Domain, boundaries: Boundaries, name: str, points: np.nda
 
     So the profile fits a section of any shape; on a mirror plane, the natural condition is the mirror's.
     """
+    if not boundaries.walls:
+        raise BadInput(f'no wall bounds the inlet "{name}", so no profile develops', 'give it the profile "plug"')
+    found = _in_section(domain, boundaries, name, points, 1.0, lambda wall, at: 0.0)
+    assert found is not None  # noqa: S101 (it has a source)
+    return found
+
+
+class Drawn:
+    """What walls that slide along themselves draw in through developed inlets beside them, as in Couette's flow.
+
+    The part of their velocity across the inlet's section, continued into the section by −∇²w = 0: with a developed
+    flow of any rate on top, it is what a long straight channel of that section with these walls carries.
+    """
+
+    def __init__(self, domain: Domain, space: fem.FunctionSpace, boundaries: Boundaries) -> None:
+        nodes = space.tabulate_dof_coordinates()
+        self._shape, inlets = (len(nodes), domain.dim), np.zeros(len(nodes))
+        for name in boundaries.inlets:
+            inlets[domain.dofs(space, name)] += 1
+        #: For each inlet and wall the nodes, the unit normal (dim,) and, (n,), the speed where the wall's own is 1.
+        self._speeds: list[tuple[str, np.ndarray, np.ndarray, np.ndarray]] = []
+        for name, profile in boundaries.inlets.items():
+            if profile != "developed":
+                continue
+            dofs, normal = domain.dofs(space, name), domain.normal(name)
+            for moving in (wall for wall, motion in boundaries.walls.items() if motion):
+                own = lambda wall, at, moving=moving: float(wall == moving)  # noqa: E731
+                speed = _in_section(domain, boundaries, name, nodes[dofs].T, 0.0, own)
+                if speed is not None:
+                    self._speeds.append((moving, dofs, normal, speed / inlets[dofs]))
+
+    def velocity(self, walls: Mapping[str, tuple[float, ...]]) -> np.ndarray:
+        """The velocity (nodes, dim) that walls of these velocities draw in, zero but on inlets, with ghosts.
+
+        It is linear in the velocities. At an edge between two inlets it is the mean of both.
+        """
+        found = np.zeros(self._shape)
+        for wall, dofs, normal, speed in self._speeds:
+            if motion := walls[wall]:
+                found[dofs] += np.outer(speed * float(np.dot(motion, normal)), normal)
+        return found
+
+
+def _in_section(
+    domain: Domain,
+    boundaries: Boundaries,
+    name: str,
+    points: np.ndarray,
+    source: float,
+    at_walls: Callable[[str, np.ndarray], np.ndarray | float],
+) -> np.ndarray | None:
+    """The solution of −∇²w = `source` in an inlet's section, at points of the inlet, (3, n): (n,).
+
+    At walls w is `at_walls` of the wall's name and points, (3, m); where two walls meet, the last one wins. None where
+    it is zero all over.
+    """
     section = _section(domain, name)
     space = fem.functionspace(section, basix.ufl.element("Lagrange", section.basix_cell(), 2))
-    near = _near_walls(domain, boundaries)
-    if near is None:
-        raise BadInput(f'no wall bounds the inlet "{name}", so no profile develops', 'give it the profile "plug"')
+    near, given = _on_walls(domain, boundaries, at_walls)
 
     def on_wall(x: np.ndarray) -> np.ndarray:
         return near.query(x.T)[0] < 1e-8
 
     rim = fem.locate_dofs_geometrical(space, on_wall)
+    held = fem.Function(space)
+    held.x.array[rim] = given[near.query(space.tabulate_dof_coordinates()[rim])[1]]
+    if not source and not domain.comm.allreduce(int(held.x.array.any())):
+        return None
     w, v = ufl.TrialFunction(space), ufl.TestFunction(space)
     dx = ufl.Measure("dx", section, metadata={"quadrature_degree": DEGREE})
     speed = fem.Function(space)
-    fixed = fem.dirichletbc(fem.Function(space), rim)
-    solve_linear(ufl.inner(ufl.grad(w), ufl.grad(v)) * dx, 1.0 * v * dx, speed, [fixed], f"the profile of {name}")
+    right = fem.Constant(section, source) * v * dx
+    fixed = fem.dirichletbc(held, rim)
+    solve_linear(ufl.inner(ufl.grad(w), ufl.grad(v)) * dx, right, speed, [fixed], f"the profile of {name}")
     # The section is cut up among the ranks in another way than the domain, so its nodes are found by where they are.
     owned = space.dofmap.index_map.size_local
     nodes = _everywhere(domain, space.tabulate_dof_coordinates()[:owned])
@@ -173,15 +233,18 @@ def _section(domain: Domain, name: str) -> dmesh.Mesh:
     return _compat.submesh(domain.mesh, domain.dim - 1, domain.facets.find(domain.tag(name)))
 
 
-def _near_walls(domain: Domain, boundaries: Boundaries) -> cKDTree | None:
-    """All nodes on walls; None where there is no wall."""
-    points = [_points_on(domain, wall) for wall in boundaries.walls]
-    return cKDTree(_everywhere(domain, np.vstack(points))) if points else None
-
-
-def _points_on(domain: Domain, name: str) -> np.ndarray:
+def _on_walls(
+    domain: Domain, boundaries: Boundaries, at_walls: Callable[[str, np.ndarray], np.ndarray | float]
+) -> tuple[cKDTree, np.ndarray]:
+    """All nodes on walls, and what `at_walls` gives them: of a wall's name and points, (3, n)."""
     space = fem.functionspace(domain.mesh, basix.ufl.element("Lagrange", domain.mesh.basix_cell(), 2))
-    return space.tabulate_dof_coordinates()[domain.dofs(space, name)]
+    nodes, values = space.tabulate_dof_coordinates(), fem.Function(space)
+    on = np.zeros(len(nodes), dtype=bool)
+    for wall in boundaries.walls:
+        dofs = domain.dofs(space, wall)
+        on[dofs], values.x.array[dofs] = True, at_walls(wall, nodes[dofs].T)
+    values.x.scatter_forward()
+    return cKDTree(_everywhere(domain, nodes[on])), _everywhere(domain, values.x.array[on])
 
 
 def _everywhere(domain: Domain, values: np.ndarray) -> np.ndarray:

@@ -20,7 +20,7 @@ from twin.fem.forms import compiled
 from twin.fem.linear import DirectSolver
 from twin.fem.storage import from_nodal
 from twin.flow.boundaries import Boundaries, mirror_axis
-from twin.flow.inlets import unit_inflows
+from twin.flow.inlets import Drawn, unit_inflows
 from twin.flow.momentum import Fluid, momentum
 from twin.flow.preconditioner import IterativeSolver
 from twin.flow.warm import transfer
@@ -107,6 +107,7 @@ class SteadySolver:
         self.fluid = fluid(self.viscosity)
         self._inertia = fem.Constant(domain.mesh, 0.0)
         self._profiles = unit_inflows(domain, self.velocities, self.boundaries)
+        self._drawn = Drawn(domain, self.velocities, self.boundaries).velocity(self.boundaries.walls).ravel()
         self._inflow = fem.Function(self.velocities)
         self.conditions = self._boundary_conditions()
         self._residual, self._jacobian = self._forms()
@@ -119,6 +120,7 @@ class SteadySolver:
     def solve(self, reynolds: float, flows: Mapping[str, float], enough: float = TOLERANCE) -> FlowSolution:
         """The steady flow at Re = U·bore/ν with these volume flows of the inlets, in U·bore² (in 2-D U·bore).
 
+        Beside them enters what walls that slide draw in at the rims of inlets, and through developed ones (`Drawn`).
         The flows are those of the part that is meshed, so of one half where a mirror plane cuts the junction. Starts
         from the state of the last call, and goes on until the residual, relative to that of the boundary data alone, is
         below `enough`. Raises `NotConverged` where neither Newton nor marching gets there.
@@ -245,7 +247,9 @@ class SteadySolver:
     def _set_inlets(self, flows: Mapping[str, float]) -> None:
         if missing := [name for name in self.boundaries.inlets if name not in flows]:
             raise BadInput(f'the inlet "{missing[0]}" has no flow', "give every inlet a rate; 0 closes it")
-        self._inflow.x.array[:] = sum(flows[name] * profile.x.array for name, profile in self._profiles.items())
+        self._inflow.x.array[:] = self._drawn
+        for name, profile in self._profiles.items():
+            self._inflow.x.array[:] += flows[name] * profile.x.array
 
     def _pressure_drop(self, pressure: fem.Function, inlet: str) -> float:
         """Mean pressure of an inlet over that of the outlets, in ρU²."""

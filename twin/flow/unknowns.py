@@ -12,7 +12,7 @@ from petsc4py import PETSc
 from twin.errors import BadInput
 from twin.fem.domain import Domain
 from twin.flow.boundaries import Boundaries, mirror_axis
-from twin.flow.inlets import unit_inflows
+from twin.flow.inlets import Drawn, unit_inflows
 
 TOLERANCE = 1e-10  # of the linear solves, relative to the velocity and the pressure themselves
 UPDATE = 1e-6  # of the velocity update, relative to itself: it is of second order in the step
@@ -53,6 +53,7 @@ class Held:
         self._points, self._dim = unknowns.points, domain.dim
         velocities = unknowns.velocities
         self._profiles = unit_inflows(domain, velocities, boundaries)
+        self._drawn = Drawn(domain, velocities, boundaries)
         self._dofs = {
             name: domain.dofs(velocities, name)
             for name in (*boundaries.inlets, *boundaries.mirrors, *prescribed, *boundaries.walls)
@@ -89,11 +90,12 @@ class Held:
         """The velocity at the boundaries (nodes · dim), zero elsewhere, with ghosts, for inlets' flows in U·bore² and
         walls' velocities in U.
 
-        Walls win at rims, mirrors over inlets.
+        Walls win at rims, mirrors over inlets. Beside the flows enters what walls that slide draw in (`Drawn`).
         """
         if missing := [name for name in self._boundaries.inlets if name not in flows]:
             raise BadInput(f'the inlet "{missing[0]}" has no flow', "give every inlet a rate; 0 closes it")
         values = self.entering({name: flows[name] for name in self._profiles}).reshape(-1, self._dim)
+        values += self._drawn.velocity(walls)
         for name, moving in self._prescribed.items():
             dofs = self._dofs[name]
             values[dofs] = np.asarray(moving(time)(self._points[dofs].T)).T
