@@ -25,6 +25,7 @@ SI = {
     "volume": "m^3",
     "pressure": "Pa",
     "velocity": "m/s",
+    "rotation": "rad/s",
     "flow per depth": "m^2/s",
     "kinematic viscosity": "m^2/s",
     "share": "dimensionless",
@@ -42,6 +43,7 @@ EXAMPLE = {
     "volume": "50 mL",
     "pressure": "200 kPa",
     "velocity": "0.2 m/s",
+    "rotation": "60 rpm",
     "flow per depth": "0.082 m^2/s",
     "kinematic viscosity": "1e-6 m^2/s",
     "share": "5 %",
@@ -73,6 +75,8 @@ def parse(text: str, kind: str) -> float:
         raise BadInput(f'"{text}" is not a {kind}', example) from None
     except Exception:  # noqa: BLE001 (on text that is no unit, pint raises errors of many classes)
         raise BadInput(f'"{text}" can\'t be read as a {kind}', example) from None
+    if kind == "rotation" and "radian" not in str(quantity.to_root_units().units):
+        raise BadInput(f'"{text}" does not say which angle', example)  # Hz may mean turns or radians
     if not math.isfinite(value):
         raise BadInput(f'"{text}" is not finite', example)
     return value

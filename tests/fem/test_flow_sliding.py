@@ -3,7 +3,9 @@
 import gmsh
 import numpy as np
 import pytest
-from flow_cases import CHANNEL, solved, table_of
+from flow_cases import CHANNEL, problem_of, solved, table_of
+
+from twin.errors import BadInput
 
 pytestmark = pytest.mark.field
 
@@ -84,3 +86,13 @@ def test_a_developed_inlet_follows_a_sliding_wall_in_3d(tmp_path, case_of):
     drop = 12 * 1e-3 * 5e-3 * 2e-3 / 1e-3**2
     assert record["boundaries"]["in"]["pressure_drop_pa"] == pytest.approx(drop, rel=1e-6)
     assert record["boundaries"]["out"]["flow"] == pytest.approx(10e-3 * 0.5e-6)
+
+
+def test_a_wall_that_would_blow_fluid_through_itself_is_refused(case_of):
+    with pytest.raises(BadInput, match='the wall "top" does not slide along itself: fluid would pass') as caught:
+        problem_of(case_of(COUETTE, ('"10 mm/s", "0 mm/s"]', '"10 mm/s", "1 mm/s"]')))
+    assert "make it an inlet" in caught.value.remedy
+    mirrored = ("walls = { bottom = {}, ", 'mirrors = ["out"]\nwalls = { bottom = {}, ')
+    with pytest.raises(BadInput, match='the wall "top" moves across the mirror plane "out"'):
+        problem_of(case_of(COUETTE, mirrored, ("[boundaries.inlets.in]", "[boundaries.outlets.in]"),
+                           ('mean_velocity = "10 mm/s"\n[boundaries.outlets.out]\npressure = "5 Pa"', "")))  # fmt: skip

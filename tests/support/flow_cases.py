@@ -103,6 +103,6 @@ def solved(case, scales=(1.0,), level=None, allow_high_reynolds=False):
 
 
 def table_of(case, name):
-    with (Results.of(case, "channel").point("flow") / name).open() as file:
+    with (Results.of(case, case.level_names[0]).point("flow") / name).open() as file:
         header, *rows = list(csv.reader(file))
     return header, np.array(rows, dtype=float)

@@ -190,7 +190,15 @@ def quantities(record: dict[str, Any]) -> dict[str, Quantity]:
     pressure = record["fluid"]["density_kg_m3"] * speed**2 * viscous
     force = pressure * reference["length_m"] ** (record["mesh"]["dimension"] - 1)
     inflow = record["balance"]["largest_inflow"]
-    large = {"pressure": pressure, "flow": inflow, "force": force, "coefficient": viscous, "velocity": speed}
+    torque = force * reference["length_m"]
+    large = {
+        "pressure": pressure,
+        "flow": inflow,
+        "force": force,
+        "torque": torque,
+        "coefficient": viscous,
+        "velocity": speed,
+    }
     outlets = [name for name, one in boundaries.items() if one["role"] == "outlet"]
     for name, one in boundaries.items():
         if one["role"] == "inlet":
@@ -202,6 +210,9 @@ def quantities(record: dict[str, Any]) -> dict[str, Quantity]:
             values = one[kind] or ()
             for axis, value in zip("xyz", values, strict=False):
                 found[f"{kind} {name} {axis}"] = Quantity(value, unit, max(large[kind], *map(abs, values)))
+        if "torque" in one:
+            unit = units["force"].replace("N", "N m")
+            found[f"torque {name}"] = Quantity(one["torque"], unit, max(torque, abs(one["torque"])))
     for name, one in record["shear"].items():
         found[f"largest shear {name}"] = Quantity(one["largest_pa"], "Pa", pressure, 2)
         found[f"mean shear {name}"] = Quantity(one["mean_pa"], "Pa", pressure, 2)

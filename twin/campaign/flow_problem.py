@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import basix.ufl
 import numpy as np
 import ufl
-from dolfinx import fem
+from dolfinx import fem, la
 from dolfinx import mesh as dmesh
+from mpi4py import MPI
 
 from twin.campaign.run import check_laminar
 from twin.case import FlowCase
@@ -19,11 +20,13 @@ from twin.case.flow import Inlet, Outlet, Wall
 from twin.case.tables import Formula, read_history, read_profile
 from twin.errors import BadInput
 from twin.fem.domain import Domain
-from twin.flow.boundaries import Boundaries, Profile
+from twin.fem.forms import compiled
+from twin.flow.boundaries import Boundaries, Motion, Profile, Rotation, times, velocity_of
 from twin.flow.inlets import Drawn, history, hydraulic_diameter, profile_flow, table_profile
 
 ALONG = 1e-6  # of its speed: what a wall that slides along itself may have across, on average
 FAR = 1e100  # by which a unit may be larger or smaller than 1 in SI: beyond it products are no numbers any more
+ROUND = 2e-3  # the same of a curved wall, facet by facet: with facets of 50° one along itself has up to 1e-3
 LEAK = 1e-10  # of a closed surface at the speed of its fastest wall: what may flow out through it
 
 
@@ -96,20 +99,22 @@ class FlowProblem:
         self.case, self.domain, self._unit_m = case, domain, unit_m
         self._check_names()
         self._check_dimension()
-        self.shapes = Boundaries(
+        resting = Boundaries(
             {name: self._profile(name) for name in case.boundaries.inlets},
             dict.fromkeys(case.boundaries.outlets, 0.0),
-            {name: tuple(wall.velocity or ()) for name, wall in case.boundaries.walls.items()},
+            dict.fromkeys(case.boundaries.walls, ()),
             tuple(case.boundaries.mirrors),
         )
-        self.shapes.check(domain)
-        if case.boundaries.closed:
-            self._check_closed()
-        widths = {name: unit_m * hydraulic_diameter(domain, self.shapes, name) for name in case.boundaries.outlets}
+        resting.check(domain)
+        widths = {name: unit_m * hydraulic_diameter(domain, resting, name) for name in case.boundaries.outlets}
         self.outlet_diameters_m = {name: width if np.isfinite(width) else None for name, width in widths.items()}
         bounded = [width for width in self.outlet_diameters_m.values() if width is not None]
         self.length_m = case.flow.reference_length or max(bounded, default=unit_m)
         domain.mesh.geometry.x[:] *= unit_m / self.length_m
+        #: With the walls' motions in m/s.
+        self.shapes = replace(resting, walls={name: self._motion(name) for name in case.boundaries.walls})
+        self._fastest = {name: self._fastest_on(name) for name in case.boundaries.walls}
+        self._check_walls()
         area = self.length_m ** (domain.dim - 1)
         pressures = [outlet.pressure for outlet in case.boundaries.outlets.values()]
         #: The level of all pressures in Pa. The solvers see pressures above it: a march from rest starts from it.
@@ -162,8 +167,8 @@ class FlowProblem:
                 for name, outlet in case.outlets.items()
             },
             {
-                name: tuple(scale * factors.get(name, 1.0) * part / scales.velocity_m_s for part in wall.velocity or ())
-                for name, wall in case.walls.items()
+                name: times(scale * factors.get(name, 1.0) / scales.velocity_m_s, motion)
+                for name, motion in self.shapes.walls.items()
             },
             self.shapes.mirrors,
         )
@@ -241,7 +246,7 @@ class FlowProblem:
         return shape(points * (self.length_m / self._unit_m))
 
     def _rate(self, name: str, area: float) -> float:
-        """m³/s, in 2-D m²/s; of a profile in m/s what it lets in beside its rim, where the wall's own speed adds to it."""
+        """m³/s, in 2-D m²/s; of a profile in m/s what it lets in but for its rim, where the wall's speed adds to it."""
         inlet = self.case.boundaries.inlets[name]
         if not inlet.scale:
             return profile_flow(self.domain, self.shapes, name) * area
@@ -256,13 +261,13 @@ class FlowProblem:
         return inlet.flow.value
 
     def _dragged_in(self, area: float) -> dict[str, dict[str, float]]:
-        """What each wall that slides lets in at each inlet, in m³/s, in 2-D m²/s: at the rim, where its own speed holds,
-        and of a developed one what it draws through all of it.
+        """What each wall that slides lets in at each inlet, in m³/s, in 2-D m²/s: at the rim, where its own speed
+        holds, and of a developed one what it draws through all of it.
         """
         space, found = self._velocities(), {name: dict[str, float]() for name in self.rates}
         drawn = Drawn(self.domain, space, self.shapes)
         for wall in self._sliding():
-            alone = {name: motion if name == wall else () for name, motion in self.shapes.walls.items()}
+            alone = self._alone(wall)
             entering = self._with_walls(space, alone, drawn.velocity(alone))
             for name, flows in found.items():
                 flows[wall] = -self._through(entering, name) * area
@@ -273,21 +278,45 @@ class FlowProblem:
         return sum(factors.get(wall, 1.0) * flow for wall, flow in self._dragged[name].items())
 
     def _sliding(self) -> list[str]:
-        return [name for name, wall in self.case.boundaries.walls.items() if any(wall.velocity or ())]
+        return [name for name, wall in self.case.boundaries.walls.items() if wall.moves]
+
+    def _motion(self, name: str) -> Motion:
+        """How a wall moves, in m/s, with places in reference lengths."""
+        wall = self.case.boundaries.walls[name]
+        if wall.rotation is None or wall.centre is None:
+            return tuple(wall.velocity or ())
+        x, y, z = wall.turn
+        return Rotation(wall.rotation * self.length_m, tuple(at / self.length_m for at in wall.centre), (x, y, z))
+
+    def _alone(self, moving: str) -> dict[str, Motion]:
+        """The motions of the walls, with all but one at rest."""
+        return {name: motion if name == moving else () for name, motion in self.shapes.walls.items()}
+
+    def _fastest_on(self, name: str) -> float:
+        """The largest speed on a wall in m/s."""
+        space = self._velocities()
+        points = space.tabulate_dof_coordinates()[self.domain.dofs(space, name)]
+        speeds = np.zeros((len(points), self.domain.dim)) + velocity_of(self.shapes.walls[name], points)
+        return self._largest(np.linalg.norm(speeds, axis=1))
+
+    def _largest(self, values: np.ndarray) -> float:
+        """Over all ranks."""
+        return float(self.domain.comm.allreduce(float(values.max(initial=0.0)), op=MPI.MAX))
 
     def _velocities(self) -> fem.FunctionSpace:
         mesh = self.domain.mesh
         return fem.functionspace(mesh, basix.ufl.element("Lagrange", mesh.basix_cell(), 2, shape=(self.domain.dim,)))
 
     def _with_walls(
-        self, space: fem.FunctionSpace, walls: Mapping[str, tuple[float, ...]], elsewhere: np.ndarray | float = 0.0
+        self, space: fem.FunctionSpace, walls: Mapping[str, Motion], elsewhere: np.ndarray | float = 0.0
     ) -> fem.Function:
         """The velocities of walls, and what is elsewhere, (nodes, dim). Where two walls meet, the last one wins."""
         velocity = fem.Function(space)
         values = velocity.x.array.reshape(-1, self.domain.dim)
-        values[:] = elsewhere
+        values[:], nodes = elsewhere, space.tabulate_dof_coordinates()
         for name, motion in walls.items():
-            values[self.domain.dofs(space, name)] = motion or 0.0
+            dofs = self.domain.dofs(space, name)
+            values[dofs] = velocity_of(motion, nodes[dofs])
         return velocity
 
     def _through(self, velocity: Any, *names: str) -> float:
@@ -300,8 +329,7 @@ class FlowProblem:
         return abs(sum(self.rates.values()) + dragged) / area if area else 0.0
 
     def _wall_velocity(self) -> float:
-        speeds = (np.linalg.norm(wall.velocity or [0.0]) for wall in self.case.boundaries.walls.values())
-        return float(max(speeds, default=0.0))
+        return max(self._fastest.values(), default=0.0)
 
     # -- the mesh and the case ---------------------------------------------------------------------------------------
 
@@ -331,24 +359,24 @@ class FlowProblem:
                 "put every surface (in 2-D: curve) into a physical group with a name",
             )
 
-    def _check_closed(self) -> None:
-        """Raises `BadInput` unless walls slide along themselves, and as much leaves at their rims as enters."""
-        domain, n = self.domain, ufl.FacetNormal(self.domain.mesh)
-        names = [name for name, _ in self.case.boundaries.roles]
-        leaks: dict[str | None, float] = {}  # walls of one history move together
+    def _check_walls(self) -> None:
+        """Raises `BadInput` unless walls slide along themselves and along mirrors, and what closes a flow is tight."""
+        space, leaks = self._velocities(), dict[str | None, float]()  # walls of one history move together
+        everything = [name for name, _ in self.case.boundaries.roles]
         for name in self._sliding():
-            wall = self.case.boundaries.walls[name]
-            velocity = np.array(wall.velocity)
-            across = domain.integral(abs(ufl.dot(ufl.as_vector(velocity), n)) * domain.ds(name))
-            if across > ALONG * float(np.linalg.norm(velocity)) * domain.area(name):
-                raise BadInput(
-                    f'the wall "{name}" does not slide along itself, and the flow is closed',
-                    "give it a velocity along the wall, or name an inlet and an outlet",
-                )
-            alone = {other: motion if other == name else () for other, motion in self.shapes.walls.items()}
-            rim = self._with_walls(self._velocities(), alone)
-            leaks[wall.history] = leaks.get(wall.history, 0.0) + self._through(rim, *names)
-        area = sum(domain.area(name) for name in names)
+            self._check_along_itself(name, space)
+            wall, alone = self.case.boundaries.walls[name], self._with_walls(space, self._alone(name))
+            for mirror in self.shapes.mirrors:
+                across = np.abs(alone.x.array.reshape(-1, self.domain.dim) @ self.domain.normal(mirror))
+                both = np.intersect1d(self.domain.dofs(space, name), self.domain.dofs(space, mirror))
+                if self._largest(across[both]) > ALONG * self._fastest[name]:
+                    raise BadInput(
+                        f'the wall "{name}" moves across the mirror plane "{mirror}", and its image against it',
+                        "mesh the whole, or give the wall a velocity along the plane",
+                    )
+            if self.case.boundaries.closed:
+                leaks[wall.history] = leaks.get(wall.history, 0.0) + self._through(alone, *everything)
+        area = sum(self.domain.area(name) for name in everything)
         if max(map(abs, leaks.values()), default=0.0) > LEAK * self._wall_velocity() * area:
             raise BadInput(
                 "more flows out than in where sliding walls meet others, and the flow is closed",
@@ -356,11 +384,56 @@ class FlowProblem:
                 " between two sliding ones that meet at an angle leave a strip at rest",
             )
 
+    def _check_along_itself(self, name: str, space: fem.FunctionSpace) -> None:
+        """Raises `BadInput` where fluid would pass through a wall that slides, with `ALONG` or `ROUND`."""
+        domain, motion, n = self.domain, self.shapes.walls[name], ufl.FacetNormal(self.domain.mesh)
+        wall = fem.Function(space)
+        wall.x.array.reshape(-1, domain.dim)[:] = velocity_of(motion, space.tabulate_dof_coordinates())
+        ds, area = domain.ds(name), domain.area(name)
+        mean = np.array([domain.integral(n[i] * ds) for i in range(domain.dim)]) / area
+        if flat := float(np.linalg.norm(mean)) > 1 - ALONG:
+            through = domain.integral(abs(ufl.dot(wall, n)) * ds)
+        else:
+            through = self._through_facets(wall, name)
+        if through <= (ALONG if flat else ROUND) * domain.integral(ufl.sqrt(ufl.dot(wall, wall)) * ds):
+            return
+        closed = self.case.boundaries.closed
+        if isinstance(motion, Rotation):
+            raise BadInput(
+                f'the wall "{name}" is not round about its centre: fluid would pass through it as it turns',
+                "correct its centre, in 3-D its axis too; a round wall needs a mesh of second order",
+            )
+        raise BadInput(
+            f'the wall "{name}" does not slide along itself'
+            + (", and the flow is closed" if closed else ": fluid would pass through it"),
+            "give it a velocity along the wall, or "
+            + ("name an inlet and an outlet" if closed else "make it an inlet: its rate may be negative"),
+        )
+
+    def _through_facets(self, velocity: fem.Function, name: str) -> float:
+        """What passes the facets of a boundary either way, each on the whole, in m/s times areas in reference lengths.
+
+        On the whole, since curved facets of second order are not quite along a round wall between their nodes.
+        """
+        domain, cells = self.domain, fem.functionspace(self.domain.mesh, ("DG", 0))
+        form = ufl.dot(velocity, ufl.FacetNormal(domain.mesh)) * ufl.TestFunction(cells) * domain.ds(name)
+        through = fem.assemble_vector(compiled(form))
+        through.scatter_reverse(la.InsertMode.add)
+        owned = cells.dofmap.index_map.size_local
+        return float(domain.comm.allreduce(np.abs(through.array[:owned]).sum()))
+
     def _check_dimension(self) -> None:
         dim, words = self.domain.dim, []
         for name, wall in self.case.boundaries.walls.items():
             if wall.velocity is not None and len(wall.velocity) != dim:
                 words.append(f"the velocity of the wall {name}")
+            if wall.centre is not None and len(wall.centre) != dim:
+                words.append(f"the centre of the wall {name}")
+            if wall.rotation is not None and (wall.axis is None) == (dim == 3):
+                raise BadInput(
+                    f'the wall "{name}" turns about {"no axis" if dim == 3 else "an axis, in the plane"}',
+                    "give it one, e.g. axis = [0, 0, 1]" if dim == 3 else "leave it out: it is square to the mesh",
+                )
         words += [name for name, point in self.case.output.points.items() if len(point) != dim]
         if words:
             raise BadInput(f"the mesh is {dim}-D, and {', '.join(words)} is not", f"give {dim} numbers")

@@ -16,6 +16,7 @@ from twin.campaign.flow_problem import FlowProblem, Scales
 from twin.fem.domain import Domain
 from twin.fem.forms import compiled
 from twin.files import whole
+from twin.flow.boundaries import Rotation
 from twin.flow.forces import Force
 from twin.flow.probes import Probes
 from twin.flow.shear import WallShear, wall_shear
@@ -70,8 +71,15 @@ class Sample:
             name: np.array([_integral(domain, part * domain.ds(name))() for part in normal]) * scales.area
             for name in self._output.forces
         }
+        turns = {name: problem.shapes.walls[name] for name in self._output.forces}
+        #: The rotations, and the torque in reference lengths times m², in 2-D m, of a pressure of 1 Pa.
+        self._twisting = {
+            name: (turn, domain.integral(ufl.dot(_lever(domain, turn), normal) * domain.ds(name)) * scales.area)
+            for name, turn in turns.items()
+            if isinstance(turn, Rotation)
+        }
         fields = velocity, pressure, scales.reynolds
-        self._force = {name: Force(domain, *fields, name, change).now for name in self._output.forces}
+        self._force = {name: Force(domain, *fields, name, change) for name in self._output.forces}
         space = velocity.function_space
         self._entering = {name: domain.dofs(space, name) for name in problem.case.boundaries.inlets}
 
@@ -119,6 +127,8 @@ class Sample:
             found |= {f"force {name} {axis} {unit}": value for axis, value in zip("xyz", one["force"], strict=False)}
             for axis, value in zip("xyz", one["coefficient"] or (), strict=False):
                 found[f"coefficient {name} {axis}"] = value
+            if "torque" in one:
+                found[f"torque {name} {unit.replace('N', 'N m')}"] = one["torque"]
         probes = self._probes()
         for name, one in probes.items():
             for axis, value in zip("xyz", one["velocity_m_s"], strict=False):
@@ -205,13 +215,25 @@ class Sample:
         return {name: probes[one]["pressure_pa"] - probes[other]["pressure_pa"] for name, (one, other) in pairs}
 
     def _forces(self) -> dict[str, Any]:
-        """The fluid's force on each wall in N, in 2-D in N/m, and its coefficients where the case gives an area."""
+        """The fluid's force on each wall in N, in 2-D in N/m, its coefficients where the case gives an area, and of one
+        with a rotation the torque about its axis.
+        """
         found, over = {}, self._scales.coefficient
-        for name, force_on in self._force.items():
-            force = force_on() * self._scales.force + self._problem.base_pa * self._facing[name]
+        for name, one in self._force.items():
+            force = one.now() * self._scales.force + self._problem.base_pa * self._facing[name]
             coefficient = None if over is None else (force / over).tolist()
             found[name] = {"force": force.tolist(), "coefficient": coefficient}
+            if name in self._twisting:
+                turn, twisting = self._twisting[name]
+                torque = one.torque(np.array(turn.centre), np.array(turn.axis)) * self._scales.force
+                found[name]["torque"] = (torque + self._problem.base_pa * twisting) * self._scales.length_m
         return found
+
+
+def _lever(domain: Domain, turn: Rotation) -> Any:
+    """The velocity axis × (x − centre) of a turn at the rate 1, (dim,)."""
+    arm = ufl.SpatialCoordinate(domain.mesh) - ufl.as_vector(turn.centre)
+    return ufl.perp(arm) if domain.dim == 2 else ufl.cross(ufl.as_vector(turn.axis), arm)
 
 
 def _integral(domain: Domain, form: ufl.Form) -> Callable[[], float]:

@@ -8,7 +8,7 @@ from twin.case.flow import FlowBoundaries, Wall
 
 BLUNT = 210.0  # degrees of fluid about an edge: with less the order is above 1.5, and facets of a round wall have some
 OF_SERIES = ("mean", "lowest", "highest")  # of a quantity over time: they grow where it does
-OF_WALLS = ("force", "coefficient", "largest shear", "shear")
+OF_WALLS = ("force", "coefficient", "torque", "largest shear", "shear")
 
 Pair = tuple[str, str]
 
@@ -46,7 +46,15 @@ def without_limit(
     return [name for name in names if f"{name} ".startswith(starts)]
 
 
-def _moves(wall: Wall) -> tuple[list[float], object]:
-    """How a wall slides: equal for walls that move alike."""
-    velocity = wall.velocity or []
-    return (velocity, wall.history) if any(velocity) else ([], None)
+def _moves(wall: Wall) -> tuple[object, ...]:
+    """How a wall moves: equal for walls that move alike.
+
+    A turn is told by its ω and by the velocity ω × (0 − centre) of the origin: centres on one axis are one turn.
+    """
+    if not wall.moves:
+        return ()
+    if wall.rotation is None or wall.centre is None:
+        return tuple(wall.velocity or ()), wall.history
+    x, y, z = (wall.rotation * part for part in wall.turn)
+    a, b, c = (*wall.centre, 0.0)[:3]
+    return (x, y, z), (z * b - y * c, x * c - z * a, y * a - x * b), wall.history

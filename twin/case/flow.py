@@ -6,6 +6,7 @@ SI here.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -27,6 +28,8 @@ NAME = r"^[A-Za-z0-9_-]+$"
 
 Speed = Annotated[float, quantity("velocity")]
 Velocity = Annotated[float, quantity("velocity", positive=False)]
+AngularVelocity = Annotated[float, quantity("rotation", positive=False)]
+Point = Annotated[tuple[Position, ...], Field(min_length=2, max_length=3)]
 KinematicViscosity = Annotated[float, quantity("kinematic viscosity")]
 AnyPressure = Annotated[float, quantity("pressure", positive=False)]
 #: A .csv with the columns t in s, factor, in an unsteady run: on the rate, the pressure or the velocity.
@@ -190,15 +193,41 @@ class Outlet(Table):
 
 
 class Wall(Table):
-    """Where the fluid sticks; a wall may slide with a velocity in m/s."""
+    """Where the fluid sticks; a wall may slide with a velocity in m/s, or turn at rad/s about an axis through a centre.
+
+    In 3-D the turn is right-handed about `axis`, in 2-D anticlockwise.
+    """
 
     velocity: Annotated[list[Velocity], Field(min_length=2, max_length=3)] | None = None
+    rotation: AngularVelocity | None = None
+    centre: Point | None = None
+    axis: Annotated[list[float], Field(min_length=3, max_length=3)] | None = None
     history: History = None
+
+    @property
+    def moves(self) -> bool:
+        """Whether it does."""
+        return any(self.velocity or ()) or bool(self.rotation)
+
+    @property
+    def turn(self) -> tuple[float, ...]:
+        """The unit vector of the axis."""
+        size = math.hypot(*(self.axis or ()))
+        return tuple(part / size for part in self.axis or ()) or (0.0, 0.0, 1.0)
 
     @model_validator(mode="after")
     def _something(self) -> Wall:
-        if self.history is not None and not any(self.velocity or ()):
-            raise ValueError("a history holds factors on the velocity: give one that is not 0")
+        if self.velocity is not None and self.rotation is not None:
+            raise ValueError("give velocity or rotation, not both")
+        if (self.rotation is None) != (self.centre is None):
+            raise ValueError('a rotation and its centre go together, e.g. centre = ["0 mm", "0 mm"]')
+        if self.axis is not None and self.rotation is None:
+            raise ValueError("an axis is for a rotation")
+        if self.axis is not None and not any(self.axis):
+            raise ValueError("the axis has no direction: give one that is not 0, 0, 0")
+        if self.history is not None and not self.moves:
+            moved = "velocity" if self.rotation is None else "rotation"
+            raise ValueError(f"a history holds factors on the {moved}: give one that is not 0")
         return self
 
 
@@ -225,7 +254,7 @@ class FlowBoundaries(Table):
     @property
     def slides(self) -> bool:
         """Whether a wall moves."""
-        return any(any(wall.velocity or ()) for wall in self.walls.values())
+        return any(wall.moves for wall in self.walls.values())
 
     @property
     def roles(self) -> list[tuple[str, str]]:
@@ -297,9 +326,6 @@ class FlowSweep(Table):
     """Factors on every rate and wall velocity, for `twin sweep`."""
 
     scale: list[PositiveFloat] = Field(min_length=1)
-
-
-Point = Annotated[tuple[Position, ...], Field(min_length=2, max_length=3)]
 
 
 class Line(Table):
@@ -448,6 +474,10 @@ class FlowCase(Table):
         profiles = [inlet.profile for inlet in self.boundaries.inlets.values() if inlet.profile.endswith(".csv")]
         files = [*profiles, *(file for _, file in self._histories())]
         data["files"] = {name: (self.folder / name).read_text() for name in files}
+        for wall in data["boundaries"]["walls"].values():
+            if wall["rotation"] is None:  # as in records from before walls could turn
+                for key in ("rotation", "centre", "axis"):
+                    del wall[key]
         if self.boundaries.slides:
             data["walls_in_order"] = list(self.boundaries.walls)  # which decides where a sliding and a resting one meet
             if self.boundaries.inlets:

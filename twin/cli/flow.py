@@ -252,6 +252,14 @@ def _show(case: FlowCase, record: Record, refinement: Record, reporter: Reporter
             rows.append([name, axis, value, _band(bands, f"force {name} {axis}"), _digits(coefficient)])
     if rows:
         reporter.table(f"forces on walls{at}", ["wall", "axis", units["force"], "±", "coefficient"], rows)
+    rows = [
+        [name, one["torque"], _band(bands, f"torque {name}")]
+        for name, one in record["forces"].items()
+        if "torque" in one
+    ]
+    if rows:
+        columns = ["wall", units["force"].replace("N", "N m"), "±"]
+        reporter.table(f"torques on walls that turn, about their axes{at}", columns, rows)
     _show_shear(record, bands, reporter)
     _show_lines(record, bands, reporter)
     if record["probes"]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -17,16 +17,50 @@ from twin.fem.domain import Domain
 Profile = Literal["developed", "plug"] | Callable[[np.ndarray], np.ndarray]
 
 
+
+@dataclass(frozen=True)
+class Rotation:
+    """A turn of `rate` in rad U/bore about an axis through `centre` (dim,) in bores, right-handed about the unit vector
+    `axis`; in 2-D anticlockwise.
+    """
+
+    rate: float
+    centre: tuple[float, ...]
+    axis: tuple[float, float, float] = (0.0, 0.0, 1.0)
+
+    def velocity(self, points: np.ndarray) -> np.ndarray:
+        """ω × (x − centre) in U at points, (n, 3): (n, dim)."""
+        arm = points.copy()
+        arm[:, : len(self.centre)] -= self.centre
+        return self.rate * np.cross(self.axis, arm)[:, : len(self.centre)]
+
+
+#: How a wall moves: with one velocity (dim,) in U, or in a turn; empty: not at all.
+Motion = tuple[float, ...] | Rotation
+
+
+def velocity_of(motion: Motion, points: np.ndarray) -> np.ndarray | float:
+    """The velocity in U of a wall at its points, (n, 3): (n, dim), or what stands for that."""
+    return motion.velocity(points) if isinstance(motion, Rotation) else np.array(motion) if motion else 0.0
+
+
+def times(factor: float, motion: Motion) -> Motion:
+    """The motion that is `factor` times as fast."""
+    if isinstance(motion, Rotation):
+        return replace(motion, rate=factor * motion.rate)
+    return tuple(factor * part for part in motion)
+
+
 @dataclass(frozen=True)
 class Boundaries:
-    """Inlets with their profiles, outlets with their pressure in ρU², walls with their velocity in U, mirror planes.
+    """Inlets with their profiles, outlets with their pressure in ρU², walls with their motion, mirror planes.
 
     Boundaries that are none of these (the cut planes inside the fluid) do not matter to the flow.
     """
 
     inlets: Mapping[str, Profile]
     outlets: Mapping[str, float] = field(default_factory=lambda: {"outlet": 0.0})
-    walls: Mapping[str, tuple[float, ...]] = field(default_factory=lambda: {"wall": ()})
+    walls: Mapping[str, Motion] = field(default_factory=lambda: {"wall": ()})
     mirrors: tuple[str, ...] = ()
 
     @classmethod

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from itertools import pairwise
 
 import basix.ufl
@@ -18,7 +20,7 @@ from twin.fem import _compat
 from twin.fem.domain import Domain
 from twin.fem.forms import compiled
 from twin.fem.linear import solve_linear
-from twin.flow.boundaries import Boundaries, Profile
+from twin.flow.boundaries import Boundaries, Motion, Profile, Rotation
 
 DEGREE = 4
 LEAST_NET = 0.05  # of what passes an inlet both ways; a profile with less can't be scaled to a rate
@@ -164,28 +166,40 @@ class Drawn:
         self._shape, inlets = (len(nodes), domain.dim), np.zeros(len(nodes))
         for name in boundaries.inlets:
             inlets[domain.dofs(space, name)] += 1
-        #: For each inlet and wall the nodes, the unit normal (dim,) and, (n,), the speed where the wall's own is 1.
+        #: For each inlet and wall the nodes, the unit normal (dim,) and, (n,), the speed along it for a wall with the
+        #: speed 1 along it, or that turns at the rate 1.
         self._speeds: list[tuple[str, np.ndarray, np.ndarray, np.ndarray]] = []
         for name, profile in boundaries.inlets.items():
             if profile != "developed":
                 continue
             dofs, normal = domain.dofs(space, name), domain.normal(name)
-            for moving in (wall for wall, motion in boundaries.walls.items() if motion):
-                own = lambda wall, at, moving=moving: float(wall == moving)  # noqa: E731
-                speed = _in_section(domain, boundaries, name, nodes[dofs].T, 0.0, own)
+            for moving, motion in boundaries.walls.items():
+                own = functools.partial(_unit_speed, moving, motion, normal)
+                speed = _in_section(domain, boundaries, name, nodes[dofs].T, 0.0, own) if motion else None
                 if speed is not None:
                     self._speeds.append((moving, dofs, normal, speed / inlets[dofs]))
 
-    def velocity(self, walls: Mapping[str, tuple[float, ...]]) -> np.ndarray:
-        """The velocity (nodes, dim) that walls of these velocities draw in, zero but on inlets, with ghosts.
+    def velocity(self, walls: Mapping[str, Motion]) -> np.ndarray:
+        """The velocity (nodes, dim) that walls draw in, zero but on inlets, with ghosts.
 
-        It is linear in the velocities. At an edge between two inlets it is the mean of both.
+        `walls` move as those of `boundaries` did, or not at all, at any speed. At an edge between two inlets it is the
+        mean of both.
         """
         found = np.zeros(self._shape)
         for wall, dofs, normal, speed in self._speeds:
             if motion := walls[wall]:
-                found[dofs] += np.outer(speed * float(np.dot(motion, normal)), normal)
+                fast = motion.rate if isinstance(motion, Rotation) else float(np.dot(motion, normal))
+                found[dofs] += np.outer(fast * speed, normal)
         return found
+
+
+def _unit_speed(moving: str, motion: Motion, normal: np.ndarray, wall: str, points: np.ndarray) -> np.ndarray | float:
+    """At points of a wall, (3, n), the speed (n,) along a unit normal if the wall is the moving one, 0 on others: 1, or
+    that of the rate 1.
+    """
+    if wall != moving:
+        return 0.0
+    return replace(motion, rate=1.0).velocity(points.T) @ normal if isinstance(motion, Rotation) else 1.0
 
 
 def _in_section(

@@ -24,6 +24,7 @@ from scipy.sparse.linalg import spsolve
 from twin.fem import _compat
 from twin.fem.domain import Domain
 from twin.fem.forms import compiled
+from twin.flow.forces import turning
 from twin.flow.turns import sign_changes
 
 DEGREE = 6  # of the quadrature: the shear shall not have an error of its own
@@ -88,7 +89,7 @@ class WallShear:
 def wall_shear(
     domain: Domain, velocity: fem.Function, pressure: fem.Function, reynolds: float, name: str, change: Any = None
 ) -> WallShear:
-    """The shear of a pair of fields on a wall that rests, or slides along itself, in ρU². `change` is ∂u/∂t of an
+    """The shear of a pair of fields on a wall that rests, or moves along itself, in ρU². `change` is ∂u/∂t of an
     unsteady flow.
     """
     facets = _Facets(domain, name)
@@ -131,11 +132,12 @@ def _held(
     inertia = ufl.dot(ufl.grad(u), u)
     if change is not None:
         inertia += change
-    rest = np.setdiff1d(dmesh.exterior_facet_indices(mesh.topology), domain.facets.find(domain.tag(name)))
-    marked = dmesh.meshtags(mesh, dim - 1, rest.astype(np.int32), np.ones(len(rest), dtype=np.int32))
-    ds = ufl.Measure("ds", mesh, subdomain_data=marked, metadata={"quadrature_degree": DEGREE})(1)
+    facets, own = dmesh.exterior_facet_indices(mesh.topology), domain.facets.find(domain.tag(name))
+    marked = dmesh.meshtags(mesh, dim - 1, facets, np.where(np.isin(facets, own), 2, 1).astype(np.int32))
+    ds = ufl.Measure("ds", mesh, subdomain_data=marked, metadata={"quadrature_degree": DEGREE})
     form = (ufl.inner(inertia + ufl.grad(p), v) + nu * ufl.inner(ufl.grad(u), ufl.grad(v))) * domain.dx(DEGREE)
-    vector = fem.assemble_vector(compiled(form - nu * ufl.inner(ufl.dot(ufl.grad(u), n), v) * ds))
+    form += nu * ufl.inner(turning(u, n), v) * ds(2) - nu * ufl.inner(ufl.dot(ufl.grad(u), n), v) * ds(1)
+    vector = fem.assemble_vector(compiled(form))
     vector.scatter_reverse(InsertMode.add)
     values = vector.array.reshape(-1, dim)
     numbers = np.empty(len(values), dtype=np.int64)

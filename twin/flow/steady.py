@@ -19,7 +19,7 @@ from twin.fem.domain import Domain
 from twin.fem.forms import compiled
 from twin.fem.linear import DirectSolver
 from twin.fem.storage import from_nodal
-from twin.flow.boundaries import Boundaries, mirror_axis
+from twin.flow.boundaries import Boundaries, mirror_axis, velocity_of
 from twin.flow.inlets import Drawn, unit_inflows
 from twin.flow.momentum import Fluid, momentum
 from twin.flow.preconditioner import IterativeSolver
@@ -226,10 +226,10 @@ class SteadySolver:
             zero = fem.Function(normal.collapse()[0])
             dofs = domain.dofs((normal, zero.function_space), name)
             mirrors.append(fem.dirichletbc(zero, dofs, normal))
-        for name, velocity in self.boundaries.walls.items():
+        nodes = self.velocities.tabulate_dof_coordinates()
+        for name, motion in self.boundaries.walls.items():
             at_wall = fem.Function(self.velocities)
-            for component, value in enumerate(velocity):
-                at_wall.x.array[component :: domain.dim] = value
+            at_wall.x.array.reshape(-1, domain.dim)[:] = velocity_of(motion, nodes)
             walls.append(fem.dirichletbc(at_wall, domain.dofs(spaces, name), whole))
         self.fixed = [*inlets, *walls]
         level = [self._level()] if self.boundaries.closed else []

@@ -11,7 +11,7 @@ from petsc4py import PETSc
 
 from twin.errors import BadInput
 from twin.fem.domain import Domain
-from twin.flow.boundaries import Boundaries, mirror_axis
+from twin.flow.boundaries import Boundaries, Motion, mirror_axis, velocity_of
 from twin.flow.inlets import Drawn, unit_inflows
 
 TOLERANCE = 1e-10  # of the linear solves, relative to the velocity and the pressure themselves
@@ -84,11 +84,9 @@ class Held:
         held = self.mask[: self._owned * self._dim]
         return (np.flatnonzero(held) + self._first * self._dim).astype(PETSc.IntType)
 
-    def values(
-        self, time: float, flows: Mapping[str, float], walls: Mapping[str, tuple[float, ...]]
-    ) -> np.ndarray:
+    def values(self, time: float, flows: Mapping[str, float], walls: Mapping[str, Motion]) -> np.ndarray:
         """The velocity at the boundaries (nodes · dim), zero elsewhere, with ghosts, for inlets' flows in U·bore² and
-        walls' velocities in U.
+        walls' motions.
 
         Walls win at rims, mirrors over inlets. Beside the flows enters what walls that slide draw in (`Drawn`).
         """
@@ -99,8 +97,8 @@ class Held:
         for name, moving in self._prescribed.items():
             dofs = self._dofs[name]
             values[dofs] = np.asarray(moving(time)(self._points[dofs].T)).T
-        for name, velocity in walls.items():
-            values[self._dofs[name]] = velocity or 0.0
+        for name, motion in walls.items():
+            values[self._dofs[name]] = velocity_of(motion, self._points[self._dofs[name]])
         return values.ravel()
 
     def entering(self, flows: Mapping[str, float]) -> np.ndarray:
