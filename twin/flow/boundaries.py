@@ -17,7 +17,6 @@ from twin.fem.domain import Domain
 Profile = Literal["developed", "plug"] | Callable[[np.ndarray], np.ndarray]
 
 
-
 @dataclass(frozen=True)
 class Rotation:
     """A turn of `rate` in rad U/bore about an axis through `centre` (dim,) in bores, right-handed about the unit vector
