@@ -181,6 +181,11 @@ def test_an_impossible_connector_is_refused_on_meshing(changes, words, tmp_path)
         mesh_connector(connector(**changes), ROUGH, tmp_path)
 
 
+def test_sizes_that_would_fill_the_memory_are_refused(tmp_path):
+    with pytest.raises(BadInput, match=r"would have about \de\+0\d cells"):
+        mesh_connector(connector(), Level(wall_size=0.001, core_size=0.3), tmp_path)
+
+
 def test_a_fillet_that_occ_can_t_make_is_refused(tmp_path, monkeypatch):
     def fails(*_):
         raise Exception("Could not compute fillet")  # as Gmsh does

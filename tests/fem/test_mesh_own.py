@@ -14,6 +14,7 @@ from twin.case import load
 from twin.case.schema import Level
 from twin.errors import BadInput
 from twin.meshing import build_mesh, mesh_file
+from twin.meshing.core import background, generate
 from twin.meshing.step import mesh_step
 
 pytestmark = pytest.mark.field
@@ -438,9 +439,57 @@ def test_a_step_file_that_won_t_do_is_refused(tmp_path):
         mesh_step(path, 2e-3, {"outlet": (0, 0, 9e-3)}, LEVEL, None)
     with running(), pytest.raises(BadInput, match=r"the boundaries of .* are outlet, wall"):
         mesh_step(path, 2e-3, {"outlet": (0, 0, 8e-3)}, LEVEL, ("inlet", "outlet", "wall"))
+    refused_step(path, r"2e\+06 are made[^Z]* spans -0.006 … 0.006,", level=Level(wall_size=0.001, core_size=0.3))
     step_t(tmp_path / "two.step", spare=1.0)
     with running(), pytest.raises(BadInput, match="has 2 solids"):
         mesh_step(tmp_path / "two.step", 2e-3, {}, LEVEL, None)
     (tmp_path / "bad.step").write_text("no STEP")
     with running(), pytest.raises(BadInput, match=r"can't read .*bad\.step"):
         mesh_step(tmp_path / "bad.step", 2e-3, {}, LEVEL, None)
+
+
+def refused_step(path, words, bore=2e-3, faces=T_FACES, level=LEVEL):
+    with running(), pytest.raises(BadInput, match=words) as caught:
+        mesh_step(path, bore, faces, level, None, ("outlet",))
+    return caught.value
+
+
+@pytest.mark.parametrize("bore", [2e-4, 2e-2, 25.4e-3, 2.0], ids=str)
+def test_a_bore_in_the_wrong_unit_is_refused(tmp_path, bore):
+    words = refused_step(step_t(tmp_path / "t.step"), f"is 0.002 m wide at outlet, and the bore is {bore:.3g} m", bore)
+    assert "spans -0.006 … 0.006, -0.001 … 0.001, -0.001 … 0.008 m" in words.remedy
+
+
+def test_a_bore_in_the_wrong_unit_is_refused_without_ports(tmp_path):
+    refused_step(step_t(tmp_path / "t.step"), r"m wide at its faces, and the bore is 2 m", 2.0, {})
+
+
+def in_coarse_cells(shape, size=0.25):
+    """Meshes the solid that `shape` draws with cells of one size, whatever comes of it."""
+    with running():
+        shape(gmsh.model.occ)
+        gmsh.model.occ.synchronize()
+        field = gmsh.model.mesh.field.add("MathEval")
+        gmsh.model.mesh.field.setString(field, "F", str(size))
+        background(field)
+        generate()
+        return len(gmsh.model.mesh.getElementsByType(11)[0])
+
+
+def test_an_optimiser_that_misses_its_goal_doesn_t_end_the_process():
+    def small(occ, s=1 / 25.4):
+        for limit in ("PassMax", "IterMax"):  # it would give up after longer, too
+            gmsh.option.setNumber(f"Mesh.HighOrder{limit}", 1)
+        arms = [(3, occ.addCylinder(0, 0, 0, x * s, 0, 0, r * s)) for x, r in ((-3, 0.5), (3, 0.25))]
+        occ.fuse([(3, occ.addCylinder(0, 0, 0, 0, 0, 6 * s, 0.5 * s))], arms)
+
+    assert in_coarse_cells(small)
+
+
+def test_cells_too_coarse_for_any_are_refused():
+    def tiny(occ, s=0.01):
+        leg = occ.addCylinder(0, 0, 0, 0, 0, 3 * s, s / 2)
+        occ.fuse([(3, occ.addCylinder(-3 * s, 0, 0, 6 * s, 0, 0, s / 4))], [(3, leg)])
+
+    with pytest.raises(BadInput, match="too coarse to put any"):
+        in_coarse_cells(tiny)

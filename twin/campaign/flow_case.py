@@ -27,7 +27,7 @@ def flow_mesh(case: FlowCase, level: str, where: Path) -> MeshFolder:
     """The mesh of a level; its boundaries may have any names, which the case explains."""
     from twin.meshing import build_mesh
 
-    return build_mesh(_at(case, level), level, where, names=None)
+    return build_mesh(_at(case, level), level, where, names=None, outlets=tuple(case.boundaries.outlets))
 
 
 def unit_m(case: FlowCase, level: str) -> float:

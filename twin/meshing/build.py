@@ -57,11 +57,17 @@ class MeshFolder:
         return [(float(part.min()), float(part.max())) for part in points.T]
 
 
-def build_mesh(case: Case, level_name: str, where: Path, names: Sequence[str] | None = BOUNDARIES) -> MeshFolder:
+def build_mesh(
+    case: Case,
+    level_name: str,
+    where: Path,
+    names: Sequence[str] | None = BOUNDARIES,
+    outlets: Sequence[str] = ("outlet",),
+) -> MeshFolder:
     """The mesh of a level below the folder `where`; one that was made from the same definition is reused.
 
     `names` are the boundaries that it must have beside a symmetry plane and cut planes; None for any: the caller then
-    knows what each of them is.
+    knows what each of them is. `outlets` are those through which the fluid leaves.
     """
     level, junction = case.level(level_name), case.junction
     if level.follows and junction.connector is None:
@@ -78,7 +84,7 @@ def build_mesh(case: Case, level_name: str, where: Path, names: Sequence[str] | 
     bore, points = float(junction.bore or 0), {name: list(point) for name, point in junction.faces.items()}
     definition = {"step": _digest(source), "bore": bore, "faces": points, "names": names, "level": _sizes(level)}
     return _reuse_or_make(
-        definition, where, lambda: mesh_step(source, bore, junction.faces, level, names).to_gmsh(), {}
+        definition, where, lambda: mesh_step(source, bore, junction.faces, level, names, outlets).to_gmsh(), {}
     )
 
 

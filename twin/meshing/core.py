@@ -14,6 +14,7 @@ from twin.errors import BadInput
 from twin.junction import Connector
 from twin.meshing.adapt import Metric
 from twin.meshing.bodies import Body, Layout
+from twin.meshing.budget import check_cells
 from twin.meshing.grid import QUADRATIC, Grid, compressed, elements, gmsh_explained, nodes_of_model
 from twin.meshing.stretch import stretched
 
@@ -44,6 +45,7 @@ class Core:
 def mesh_core(connector: Connector, level: Level, plan: Layout, metric: Metric | None = None) -> Core:
     """Draws the core in Gmsh's current model, meshes it, takes it out as arrays; a metric then stretches its cells."""
     cuts, rounded = _draw(connector, plan)
+    check_cells(level, _DEEP, connector.name, "choose larger sizes in the level")
     crotch = level.crotch_size or level.wall_size
     if connector.fillet:
         graded = _graded(plan, level, _around(rounded, 3 * connector.fillet), min(crotch, connector.fillet))
@@ -66,12 +68,19 @@ def generate() -> None:
     gmsh.option.setNumber("Mesh.Algorithm", 6)
     gmsh.option.setNumber("Mesh.ElementOrder", 1)
     gmsh.model.mesh.generate(3)
+    if not gmsh.model.mesh.getElementTypes(3).size:
+        raise BadInput("the sizes are too coarse to put any tetrahedron inside", "choose smaller sizes in the level")
     gmsh.model.mesh.optimize("Netgen")
     gmsh.model.mesh.setOrder(2)
+    # An optimiser that misses its goal raises an error within its threads, where no caller can catch it: the process
+    # would end. Told to go on, it leaves the mesh at its best, and `Quality` judges that.
+    abort = gmsh.option.getNumber("General.AbortOnError")
+    gmsh.option.setNumber("General.AbortOnError", 0)
     gmsh.model.mesh.optimize("HighOrderElastic")
     if _validity() < _WELL_CURVED:  # elasticity spreads a fold, this unfolds it, element by element
         gmsh.option.setNumber("Mesh.HighOrderThresholdMin", _WELL_CURVED)
         gmsh.model.mesh.optimize("HighOrder")
+    gmsh.option.setNumber("General.AbortOnError", abort)
 
 
 def _validity() -> float:

@@ -10,6 +10,7 @@ import numpy as np
 
 from twin.case.schema import Level
 from twin.errors import BadInput
+from twin.meshing.budget import check_cells
 from twin.meshing.checks import check_grid, check_names
 from twin.meshing.core import background, generate, near_curves
 from twin.meshing.grid import Grid, gmsh_explained, grid_of_model
@@ -19,6 +20,7 @@ from twin.units import to_mm
 _REACH = 0.25  # bores; a named point further from every face is a mistake
 _SHARP = 0.35  # rad between the walls at an edge
 _DEEP = 0.4  # bores from the wall at which elements have their full size
+_WIDTH = (0.12, 8.0)  # bores: hydraulic diameters of what the bore may be meant for; a slip of 10 is outside
 
 
 def mesh_step(
@@ -27,21 +29,27 @@ def mesh_step(
     faces: dict[str, tuple[float, float, float]],
     level: Level,
     names: Sequence[str] | None,
+    outlets: Sequence[str] = (),
 ) -> Grid:
     """The mesh of a STEP file in bores. Gmsh must be running.
 
     `bore` in m; `faces`, a point in m on each boundary, in the file's frame; faces with a label in the file have that
     name; all others are wall. `names` are the boundaries that must come out; None for any.
+    `outlets`, as far as known, are those of them that are about a bore wide.
     """
     gmsh.model.add("step")
     _read(source, bore)
     named = face_labels(source)
     for name, point in faces.items():
-        named[_nearest(name, np.array(point) / bore, source)] = name
+        named[_nearest(name, np.array(point), bore, source)] = name
     boundaries: dict[str, list[int]] = {}
     for _, tag in gmsh.model.getEntities(2):
         boundaries.setdefault(named.get(tag, "wall"), []).append(tag)
     check_names(list(boundaries), names, str(source))
+    _check_bore(boundaries, outlets, bore, source)
+    check_cells(
+        level, _DEEP, str(source), f"choose larger sizes in the level, or correct the bore: {_extent(source, bore)}"
+    )
     for name, tags in boundaries.items():
         gmsh.model.addPhysicalGroup(2, tags, name=name)
     _grade(boundaries.get("wall", []), level)
@@ -67,18 +75,45 @@ def _read(source: Path, bore: float) -> None:
         )
 
 
-def _nearest(name: str, point: np.ndarray, source: Path) -> int:
-    """The face nearest to a point in bores."""
-    marker = gmsh.model.occ.addPoint(*point)
+def _nearest(name: str, point: np.ndarray, bore: float, source: Path) -> int:
+    """The face nearest to a point in m."""
+    marker = gmsh.model.occ.addPoint(*(point / bore))
     away = {tag: gmsh.model.occ.getDistance(0, marker, 2, tag)[0] for _, tag in gmsh.model.getEntities(2)}
     gmsh.model.occ.remove([(0, marker)])
     face = min(away, key=lambda tag: away[tag])
     if away[face] > _REACH:
         raise BadInput(
             f'the point of "{name}" is {away[face]:.2g} bores from every face of {source}',
-            "give a point on the face, with its unit, in the frame of the file",
+            f"give a point on the face, with its unit, in the frame of the file: {_extent(source, bore)}",
         )
     return face
+
+
+def _extent(source: Path, bore: float) -> str:
+    """Where the solid lies, in words."""
+    box = bore * np.array(gmsh.model.getBoundingBox(-1, -1)).reshape(2, 3).T
+    return f"{source} spans {', '.join(f'{low:.3g} … {high:.3g}' for low, high in box)} m along x, y, z"
+
+
+def _check_bore(boundaries: dict[str, list[int]], outlets: Sequence[str], bore: float, source: Path) -> None:
+    """Raises `BadInput` where no outlet is about as wide as the bore; without one no named face, or no face at all."""
+    ports = [name for name in outlets if name in boundaries] or [name for name in boundaries if name != "wall"]
+    tags = [tag for name in ports or boundaries for tag in boundaries[name]]
+    widths = [_width(tag) for tag in tags]
+    if any(_WIDTH[0] <= width <= _WIDTH[1] for width in widths):
+        return
+    found = " to ".join(dict.fromkeys(f"{width * bore:.3g}" for width in (min(widths), max(widths))))
+    raise BadInput(
+        f"{source} is {found} m wide at {', '.join(ports) or 'its faces'}, and the bore is {bore:.3g} m",
+        f"give the outlet's bore with its unit, or export the solid in the right one: {_extent(source, bore)}",
+    )
+
+
+def _width(face: int) -> float:
+    """The hydraulic diameter of a face in bores; infinite for one without a rim, as of a ball."""
+    rim = gmsh.model.getBoundary([(2, face)], oriented=False)
+    length = sum(gmsh.model.occ.getMass(1, curve) for _, curve in rim)
+    return float(4 * gmsh.model.occ.getMass(2, face) / length) if length else np.inf
 
 
 def _grade(walls: list[int], level: Level) -> None:
