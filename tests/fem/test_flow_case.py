@@ -1,5 +1,7 @@
 """Steady flow cases inside one process: exact solutions, profiles, probes, what does not fit the mesh."""
 
+import re
+
 import gmsh
 import numpy as np
 import pytest
@@ -245,7 +247,7 @@ def test_a_pipe_s_hydraulic_diameter_is_its_bore(small):
     assert hydraulic_diameter(domain, Boundaries.of_junction(domain), "outlet") == pytest.approx(1, rel=2e-3)
 
 
-def test_probes_reach_the_curved_wall(tmp_path):
+def test_probes_reach_the_curved_wall_which_faces_all_ways(tmp_path):
     gmsh.initialize(interruptible=False)
     gmsh.option.setNumber("General.Terminal", 0)
     gmsh.model.occ.addDisk(0, 0, 0, 1, 1)
@@ -258,6 +260,8 @@ def test_probes_reach_the_curved_wall(tmp_path):
     gmsh.write(str(tmp_path / "disc.msh"))
     gmsh.finalize()
     domain = read_domain(tmp_path / "disc.msh", MPI.COMM_SELF)
+    with pytest.raises(BadInput, match='"wall" faces all ways'):
+        domain.normal("wall")
     from dolfinx import fem
 
     field = fem.Function(fem.functionspace(domain.mesh, ("Lagrange", 2)))
@@ -297,6 +301,19 @@ def test_what_does_not_fit_the_mesh_is_refused_before_anything_is_solved(case_of
         solved(case)
     assert caught.value.remedy
     assert not (case.folder / "results" / "channel" / "points").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message", "remedy"),
+    [
+        (("inlets.in]", "inlets.inflow]"), "the mesh has no boundary inflow", "its boundaries are .*in"),
+        (('"bottom", "top"', '"bottom"'), "does not say what the boundary top is", "put it into"),
+    ],
+)
+def test_the_names_of_a_mesh_are_held_against_the_case_where_it_is_made(case_of, change, message, remedy):
+    with pytest.raises(BadInput, match=message) as caught:
+        flow_mesh(case_of(CHANNEL, change), "channel", case_of(CHANNEL).folder / "made")
+    assert re.search(remedy, caught.value.remedy)
 
 
 @pytest.mark.parametrize("sides", [("right", "bottom"), ("bottom", "top")])

@@ -10,6 +10,7 @@ import meshio
 import numpy as np
 import pytest
 
+from twin.campaign.flow_unit import port_doubt
 from twin.case import load
 from twin.case.schema import Level
 from twin.errors import BadInput
@@ -421,7 +422,9 @@ def test_a_step_file_with_points_on_its_faces(own_step, tmp_path):
     assert areas == pytest.approx(dict.fromkeys(T_FACES, np.pi / 4), rel=1e-3)
     # Two bores of 6 and 4 bore lengths, less half of what two crossing cylinders share (16 r³/3).
     assert made.quality.volume == pytest.approx(np.pi / 4 * (6 + 4) - 8 / 3 * 0.5**3, rel=2e-3)
-    assert build_mesh(case, "coarse", tmp_path / "mesh").reused
+    again = build_mesh(case, "coarse", tmp_path / "mesh")
+    assert again.reused and list(again.quality.curved) == ["wall"]
+    assert port_doubt(again, T_FACES) == "" and port_doubt(again, ["outlet", "wall"]).startswith("not plane: wall;")
 
 
 def test_a_step_file_with_labels(tmp_path):
@@ -462,6 +465,18 @@ def test_a_bore_in_the_wrong_unit_is_refused(tmp_path, bore):
 
 def test_a_bore_in_the_wrong_unit_is_refused_without_ports(tmp_path):
     refused_step(step_t(tmp_path / "t.step"), r"m wide at its faces, and the bore is 2 m", 2.0, {})
+
+
+def test_two_points_on_one_face_are_refused(tmp_path):
+    faces = T_FACES | {"other": (1e-4, 0.0, 8e-3)}
+    words = r'"outlet" and "other" are on one face .* around \(0, 0, 0.008\) m'
+    refused_step(step_t(tmp_path / "t.step"), words, faces=faces)
+
+
+def test_a_point_between_two_faces_is_refused(tmp_path):
+    faces = T_FACES | {"outlet": (1e-3, 0.0, 8e-3)}  # on the rim
+    refusal = refused_step(step_t(tmp_path / "t.step"), '"outlet" is on two faces of', faces=faces)
+    assert "one of 3.14e-06 m^2 around (0, 0, 0.008) m" in refusal.message
 
 
 def in_coarse_cells(shape, size=0.25):

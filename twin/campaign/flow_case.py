@@ -24,10 +24,12 @@ ONE_GEOMETRY = 0.02  # by which areas of one geometry may differ from mesh to me
 
 
 def flow_mesh(case: FlowCase, level: str, where: Path) -> MeshFolder:
-    """The mesh of a level; its boundaries may have any names, which the case explains."""
+    """The mesh of a level; its boundaries may have any names, which the case explains: each of them, and no other."""
     from twin.meshing import build_mesh
 
-    return build_mesh(_at(case, level), level, where, names=None, outlets=tuple(case.boundaries.outlets))
+    made = build_mesh(_at(case, level), level, where, names=None, outlets=tuple(case.boundaries.outlets))
+    case.boundaries.check_names(made.quality.areas)
+    return made
 
 
 def unit_m(case: FlowCase, level: str) -> float:

@@ -335,24 +335,10 @@ class FlowProblem:
 
     def _check_names(self) -> None:
         domain = self.domain
-        known = [name for name, _ in self.case.boundaries.roles]
-        if missing := [name for name in known if name not in domain.tags]:
-            raise BadInput(
-                f"the mesh has no boundary {', '.join(missing)}",
-                "its boundaries are " + ", ".join(name for name in domain.tags if name not in domain.planes),
-            )
+        self.case.boundaries.check_names(domain.tags)
         exterior = dmesh.exterior_facet_indices(domain.mesh.topology)
-        told = np.concatenate([domain.facets.find(domain.tags[name]) for name in known])
+        told = np.concatenate([domain.facets.find(domain.tags[name]) for name, _ in self.case.boundaries.roles])
         rest = np.setdiff1d(exterior, told)
-        forgotten = []
-        for name, tag in domain.tags.items():
-            if domain.comm.allreduce(len(np.intersect1d(rest, domain.facets.find(tag)))):
-                forgotten.append(name)
-        if forgotten:
-            raise BadInput(
-                f"the case does not say what the boundary {', '.join(forgotten)} is",
-                "put it into boundaries.inlets, outlets, walls or mirrors",
-            )
         if bare := domain.comm.allreduce(len(rest)):
             raise BadInput(
                 f"{bare} facets of the mesh's surface belong to no named boundary",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -44,6 +45,12 @@ def unit_doubt(case: FlowCase, made: MeshFolder, unit: float) -> str:
         return ""
     size = " × ".join(f"{part:.3g}" for part in high - low)
     return f"it measures {size} m, but {', '.join(found)}: is the bore, the length of its unit, right?"
+
+
+def port_doubt(made: MeshFolder, ports: Iterable[str]) -> str:
+    """What speaks against the faces of a STEP file that are its inlets and outlets; empty where nothing does."""
+    curved = [name for name in ports if name in made.quality.curved]
+    return f"not plane: {', '.join(curved)}; is the point on the port, and not on a wall?" if curved else ""
 
 
 def _inflow(case: FlowCase, made: MeshFolder, unit: float) -> float:

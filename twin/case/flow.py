@@ -7,7 +7,8 @@ SI here.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,6 +26,8 @@ from twin.units import EXAMPLE, parse
 _WORDS = {"folder", "name", "title", "ranks", "junction", "levels", "sweep", "assumptions"}
 MOST_STEPS = 1e8  # of an unsteady run: on the smallest meshes they take weeks
 NAME = r"^[A-Za-z0-9_-]+$"
+#: The name of a boundary inside the fluid.
+CUT_PLANE = re.compile(r"plane_\d+")
 
 Speed = Annotated[float, quantity("velocity")]
 Velocity = Annotated[float, quantity("velocity", positive=False)]
@@ -262,6 +265,21 @@ class FlowBoundaries(Table):
         names = (list(self.inlets), list(self.outlets), list(self.walls), list(self.mirrors))
         roles = ("inlet", "outlet", "wall", "mirror")
         return [(name, role) for role, group in zip(roles, names, strict=True) for name in group]
+
+    def check_names(self, found: Iterable[str]) -> None:
+        """Raises `BadInput` unless each of these boundaries of a mesh has its role here, and none is missing."""
+        found = [name for name in found if not CUT_PLANE.fullmatch(name)]
+        known = [name for name, _ in self.roles]
+        if missing := [name for name in known if name not in found]:
+            raise BadInput(
+                f"the mesh has no boundary {', '.join(missing)}",
+                f"its boundaries are {', '.join(found)}; a STEP file has them from labels and from [junction.faces]",
+            )
+        if forgotten := [name for name in found if name not in known]:
+            raise BadInput(
+                f"the case does not say what the boundary {', '.join(forgotten)} is",
+                "put it into boundaries.inlets, outlets, walls or mirrors",
+            )
 
     @model_validator(mode="after")
     def _consistent(self) -> FlowBoundaries:

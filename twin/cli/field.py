@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from twin.campaign import climb, make_mesh, point_state, submit_sweep, write_table
+from twin.campaign.flow_unit import port_doubt
 from twin.campaign.stability import verdict_on, warning_of
 from twin.case import Case, FlowCase, Results, load_any
 from twin.case.schema import SOLVENT
@@ -15,7 +16,7 @@ from twin.cli.console import Reporter
 from twin.errors import BadInput, TwinError
 from twin.estimate import Estimate
 from twin.files import read_json
-from twin.junction import bore_m
+from twin.junction import BOUNDARIES, bore_m
 from twin.mixing.indices import QUOTABLE
 from twin.operating import OperatingPoint
 from twin.units import to_ml_per_h, to_mm
@@ -70,8 +71,9 @@ def mesh(arguments: argparse.Namespace, reporter: Reporter) -> Any:
             ["exact sections, largest area error", f"{max(map(abs, quality.section_errors.values()), default=0):.1e}"],
         ],
     )
-    if quality.warning:
-        reporter.say(f"warning: {quality.warning}")
+    port = port_doubt(made, BOUNDARIES[:3]) if case.junction.step else ""
+    for warning in filter(None, (quality.warning, port)):
+        reporter.say(f"warning: {warning}")
     reporter.say(f"{made.msh}\n{made.vtu}")
     return {"hash": made.hash, "reused": made.reused, "msh": made.msh, "vtu": made.vtu, **quality.as_dict()}
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from twin.campaign import estimate_error, flow_mesh, flow_state, run_flow, show_event
 from twin.campaign.flow_case import MESH_ALONE, quantities, turns, unit_m
-from twin.campaign.flow_unit import unit_doubt
+from twin.campaign.flow_unit import port_doubt, unit_doubt
 from twin.campaign.stability import verdict_on, warning_of
 from twin.case import FlowCase, Results
 from twin.cli.common import ranks_of
@@ -123,8 +123,10 @@ def make_mesh(case: FlowCase, level: str, results: Results, reporter: Reporter) 
     with reporter.progress(f"mesh {level}") as bar:
         made = flow_mesh(case, level, results.mesh)
         bar.advance(f"{made.quality.cells} cells, {'reused' if made.reused else 'built'}")
-    doubt = unit_doubt(case, made, unit_m(case, level)) if case.junction.mesh else ""
-    for warning in filter(None, (made.quality.warning, doubt)):
+    ports = [*case.boundaries.inlets, *case.boundaries.outlets]
+    unit = unit_doubt(case, made, unit_m(case, level)) if case.junction.mesh else ""
+    port = port_doubt(made, ports) if case.junction.step else ""
+    for warning in filter(None, (made.quality.warning, unit, port)):
         reporter.log(f"warning: mesh {level}: {warning}")
     return made
 

@@ -16,6 +16,8 @@ from twin.errors import BadInput
 from twin.fem import _compat
 from twin.fem.forms import compiled
 
+LEAST_FACING = 0.1  # the length of a boundary's mean normal; 1 where it is plane, 0 all round a tube
+
 
 @dataclass(frozen=True)
 class Domain:
@@ -75,10 +77,15 @@ class Domain:
         return self.integral(fem.Constant(self.mesh, 1.0) * self.ds(name))
 
     def normal(self, name: str) -> np.ndarray:
-        """The mean outward unit normal of an exterior boundary, (dim,)."""
+        """The mean outward unit normal of an exterior boundary, (dim,); raises `BadInput` where it faces all ways."""
         n, ds = ufl.FacetNormal(self.mesh), self.ds(name)
         mean = np.array([self.integral(n[i] * ds) for i in range(self.dim)])
-        return mean / np.linalg.norm(mean)
+        if (length := float(np.linalg.norm(mean))) < LEAST_FACING * self.area(name):
+            raise BadInput(
+                f'the boundary "{name}" faces all ways, as the wall of a tube, so nothing tells which way is in',
+                "is it the wrong one? An inlet is best plane",
+            )
+        return mean / length
 
     def centre(self, name: str) -> np.ndarray:
         """The centroid of an exterior boundary in bores, (dim,)."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +10,11 @@ import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
+from twin.case.flow import CUT_PLANE
 from twin.errors import BadInput
 from twin.junction import BOUNDARIES
 from twin.meshing.grid import FACETS, Grid, oriented
 
-_PLANE = re.compile(r"plane_\d+")
 _KIND = {2: ("curve", "edges", "triangles"), 3: ("surface", "facets", "tetrahedra")}
 
 
@@ -27,7 +26,7 @@ def check_names(found: Sequence[str], names: Sequence[str] | None, origin: str) 
     if names is None:
         return
     missing = [name for name in names if name not in found]
-    strange = [name for name in found if name not in (*names, "symmetry") and not _PLANE.fullmatch(name)]
+    strange = [name for name in found if name not in (*names, "symmetry") and not CUT_PLANE.fullmatch(name)]
     if missing or strange:
         raise BadInput(
             f"the boundaries of {origin} are " + (", ".join(sorted(found)) or "unnamed"),
@@ -135,7 +134,7 @@ def _check_boundaries(grid: Grid, sides: _Sides, source: Path) -> None:
             )
         owner[at] = index
         inside = sides.count[at] == 2
-        plane = bool(_PLANE.fullmatch(name))
+        plane = bool(CUT_PLANE.fullmatch(name))
         if plane != bool(inside.all()) or (inside.any() and not plane):
             raise BadInput(
                 f'the boundary "{name}" of {source} ' + ("is not inside the fluid" if plane else "is inside the fluid"),

@@ -16,6 +16,7 @@ LEAST_VALIDITY = 0.05  # smallest over largest Jacobian determinant in an elemen
 LEAST_QUALITY = 0.02  # of the scaled Jacobian; below it an element is flat
 LARGEST_SECTION_ERROR = 0.01  # of an area; elements too coarse for a round section, or a fillet that reaches into it
 SMOOTH_BEND = 2.0  # degrees between the facets of a curved boundary; a pipe then has 0.02 % too little area
+PLANE = 1e-3  # of the width of a boundary: by how much a plane one is out of its plane at most
 POOR = 0.1  # a scaled Jacobian below it is worth a warning
 
 
@@ -26,7 +27,8 @@ class Quality:
     `min_jacobian_ratio` is validity: the smallest over the largest determinant within an element, bounded over the
     whole curved element; 1 is straight, 0 folded, whatever the stretch. `min_scaled_jacobian` and its mean are shape:
     Gmsh's SIGE, 1 in the regular simplex and 0 in a flat one; stretching lowers it. `poor_cells` have one below `POOR`.
-    `folded_at` and `flat_at` are the middles, in bores, of the elements with the least of either.
+    `folded_at` and `flat_at` are the middles, in bores, of the elements with the least of either. `curved` are the
+    boundaries that are not plane (in 2-D: not straight).
     """
 
     dimension: int
@@ -42,6 +44,7 @@ class Quality:
     folded_at: tuple[float, ...] = ()
     flat_at: tuple[float, ...] = ()
     bend: float = 0.0
+    curved: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """The figures as JSON-like data."""
@@ -113,7 +116,20 @@ def assess(sections: dict[str, float]) -> Quality:
         section_errors={name: areas[name] / exact - 1 for name, exact in sections.items() if name in areas},
         folded_at=_middle(int(tags[np.argmin(ratios)])),
         flat_at=_middle(int(tags[np.argmin(shapes)])),
+        curved=tuple(
+            gmsh.model.getPhysicalName(dim - 1, group)
+            for _, group in gmsh.model.getPhysicalGroups(dim - 1)
+            if _is_curved(dim, group)
+        ),
     )
+
+
+def _is_curved(dim: int, group: int) -> bool:
+    """Whether the nodes of a boundary lie out of one plane, in 2-D out of one line."""
+    _, coordinates = gmsh.model.mesh.getNodesForPhysicalGroup(dim - 1, group)
+    points = np.asarray(coordinates).reshape(-1, 3)
+    spread = np.linalg.svd(points - points.mean(axis=0), compute_uv=False)
+    return bool(spread[dim - 1] > PLANE * spread[0])
 
 
 def _middle(element: int) -> tuple[float, ...]:

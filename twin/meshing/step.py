@@ -11,13 +11,14 @@ import numpy as np
 from twin.case.schema import Level
 from twin.errors import BadInput
 from twin.meshing.budget import check_cells
-from twin.meshing.checks import check_grid, check_names
+from twin.meshing.checks import check_grid, check_names, place
 from twin.meshing.core import background, generate, near_curves
 from twin.meshing.grid import Grid, gmsh_explained, grid_of_model
 from twin.meshing.labels import face_labels
 from twin.units import to_mm
 
 _REACH = 0.25  # bores; a named point further from every face is a mistake
+_BETWEEN = 1e-4  # of the solid's diagonal: by how much the face that is meant must be nearer than the next
 _SHARP = 0.35  # rad between the walls at an edge
 _DEEP = 0.4  # bores from the wall at which elements have their full size
 _WIDTH = (0.12, 8.0)  # bores: hydraulic diameters of what the bore may be meant for; a slip of 10 is outside
@@ -39,9 +40,7 @@ def mesh_step(
     """
     gmsh.model.add("step")
     _read(source, bore)
-    named = face_labels(source)
-    for name, point in faces.items():
-        named[_nearest(name, np.array(point), bore, source)] = name
+    named = face_labels(source) | _pointed_at(faces, bore, source)
     boundaries: dict[str, list[int]] = {}
     for _, tag in gmsh.model.getEntities(2):
         boundaries.setdefault(named.get(tag, "wall"), []).append(tag)
@@ -75,24 +74,55 @@ def _read(source: Path, bore: float) -> None:
         )
 
 
+def _pointed_at(faces: dict[str, tuple[float, float, float]], bore: float, source: Path) -> dict[int, str]:
+    """The faces with points on them, in m, and their names."""
+    found: dict[int, str] = {}
+    for name, point in faces.items():
+        face = _nearest(name, np.array(point), bore, source)
+        if face in found:
+            raise BadInput(
+                f'the points of "{found[face]}" and "{name}" are on one face of {source}, {_face(face, bore)}',
+                "give each a point on a face of its own",
+            )
+        found[face] = name
+    return found
+
+
 def _nearest(name: str, point: np.ndarray, bore: float, source: Path) -> int:
     """The face nearest to a point in m."""
     marker = gmsh.model.occ.addPoint(*(point / bore))
     away = {tag: gmsh.model.occ.getDistance(0, marker, 2, tag)[0] for _, tag in gmsh.model.getEntities(2)}
     gmsh.model.occ.remove([(0, marker)])
-    face = min(away, key=lambda tag: away[tag])
+    face, *others = sorted(away, key=lambda tag: away[tag])
     if away[face] > _REACH:
         raise BadInput(
             f'the point of "{name}" is {away[face]:.2g} bores from every face of {source}',
             f"give a point on the face, with its unit, in the frame of the file: {_extent(source, bore)}",
         )
+    diagonal = np.linalg.norm(np.diff(_box(), axis=1))
+    if others and away[others[0]] - away[face] < _BETWEEN * diagonal:
+        raise BadInput(
+            f'the point of "{name}" is on two faces of {source}, {_face(face, bore)} and {_face(others[0], bore)}',
+            "give a point off their common edge; if the boundary is in parts, join them in the CAD or label each",
+        )
     return face
+
+
+def _face(tag: int, bore: float) -> str:
+    """Which face it is, in words."""
+    middle = bore * np.round(gmsh.model.occ.getCenterOfMass(2, tag), 6)
+    return f"one of {bore**2 * gmsh.model.occ.getMass(2, tag):.3g} m^2 around {place(middle[None])} m"
 
 
 def _extent(source: Path, bore: float) -> str:
     """Where the solid lies, in words."""
-    box = bore * np.array(gmsh.model.getBoundingBox(-1, -1)).reshape(2, 3).T
-    return f"{source} spans {', '.join(f'{low:.3g} … {high:.3g}' for low, high in box)} m along x, y, z"
+    edges = ", ".join(f"{low:.3g} … {high:.3g}" for low, high in bore * _box())
+    return f"{source} spans {edges} m along x, y, z"
+
+
+def _box() -> np.ndarray:
+    """The least and the largest of each coordinate of the solid in bores, (3, 2)."""
+    return np.array(gmsh.model.getBoundingBox(-1, -1)).reshape(2, 3).T
 
 
 def _check_bore(boundaries: dict[str, list[int]], outlets: Sequence[str], bore: float, source: Path) -> None:
@@ -105,7 +135,8 @@ def _check_bore(boundaries: dict[str, list[int]], outlets: Sequence[str], bore: 
     found = " to ".join(dict.fromkeys(f"{width * bore:.3g}" for width in (min(widths), max(widths))))
     raise BadInput(
         f"{source} is {found} m wide at {', '.join(ports) or 'its faces'}, and the bore is {bore:.3g} m",
-        f"give the outlet's bore with its unit, or export the solid in the right one: {_extent(source, bore)}",
+        f"give the outlet's bore with its unit, put its point on the port, or export the solid in the right unit:"
+        f" {_extent(source, bore)}",
     )
 
 
