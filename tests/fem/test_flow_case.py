@@ -9,6 +9,7 @@ from flow_cases import CHANNEL, UNSTEADY, problem_of, rectangles, solved, table_
 from mpi4py import MPI
 
 from twin.campaign.flow_case import estimate_error, flow_mesh, run_flow, unit_m
+from twin.campaign.flow_profiles import profile_doubt
 from twin.campaign.flow_unit import unit_doubt
 from twin.campaign.run import check_laminar
 from twin.case import Results
@@ -224,6 +225,15 @@ def test_a_formula_and_a_table_in_m_s_give_the_rate(tmp_path, case_of):
     (tmp_path / "measured.csv").write_text(f"x, y, speed\n{rows}\n")
     table = problem_of(case_of(CHANNEL, (rate, 'profile = "measured.csv"\nscale = false')))
     assert table.rates["in"] == pytest.approx(1e-5, rel=1e-3)
+
+
+def test_a_profile_in_another_unit_is_refused_where_the_mesh_is_made(tmp_path, case_of):
+    (tmp_path / "measured.csv").write_text("x,y,speed\n0,0,0\n0,0.5e-3,1\n0,1e-3,0\n")
+    case = case_of(CHANNEL, ('mean_velocity = "10 mm/s"', 'mean_velocity = "10 mm/s"\nprofile = "measured.csv"'))
+    made = flow_mesh(case, "channel", tmp_path / "made")
+    assert sorted(np.unique(made.facets("in")[:, :, 0])) == [0] and np.ptp(made.facets("in")[:, :, 1]) == 1
+    with pytest.raises(BadInput, match=r'span 0 … 0, 0 … 0\.001, and the inlet "in" spans 0 … 0, 0 … 1'):
+        profile_doubt(case, made)
 
 
 def test_a_table_in_a_plane_is_smooth_between_its_points():

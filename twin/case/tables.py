@@ -17,6 +17,7 @@ from twin.errors import BadInput
 _FUNCTIONS: dict[str, Callable[..., np.ndarray]] = {
     name: getattr(np, name) for name in ("sin", "cos", "tan", "sinh", "cosh", "tanh", "exp", "log", "sqrt", "abs")
 } | {"min": np.minimum, "max": np.maximum}
+LINE = 1e-6  # of its length: how thin a row of points may be
 _NAMES = ("x", "y", "z", "pi")
 _OPERATORS = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.Pow, ast.USub, ast.UAdd)
 
@@ -117,6 +118,9 @@ def read_profile(path: Path) -> ProfileTable:
         raise BadInput(f"{path} needs at least {dim} rows, at points that differ", "give each point once")
     points = np.zeros((len(rows), 3))
     points[:, :dim] = rows[:, :dim]
+    spread = np.linalg.svd(points - points.mean(axis=0), compute_uv=False)
+    if dim == 3 and spread[1] < LINE * spread[0]:
+        raise BadInput(f"the points of {path} lie on a line", "measure all over the inlet, or give a formula")
     return ProfileTable(points, rows[:, dim], dim)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from twin.campaign import estimate_error, flow_mesh, flow_state, run_flow, show_event
 from twin.campaign.flow_case import MESH_ALONE, quantities, turns, unit_m
+from twin.campaign.flow_profiles import profile_doubt
 from twin.campaign.flow_unit import port_doubt, unit_doubt
 from twin.campaign.stability import verdict_on, warning_of
 from twin.case import FlowCase, Results
@@ -126,7 +127,7 @@ def make_mesh(case: FlowCase, level: str, results: Results, reporter: Reporter) 
     ports = [*case.boundaries.inlets, *case.boundaries.outlets]
     unit = unit_doubt(case, made, unit_m(case, level)) if case.junction.mesh else ""
     port = port_doubt(made, ports) if case.junction.step else ""
-    for warning in filter(None, (made.quality.warning, unit, port)):
+    for warning in filter(None, (made.quality.warning, unit, port, profile_doubt(case, made))):
         reporter.log(f"warning: mesh {level}: {warning}")
     return made
 

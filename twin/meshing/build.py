@@ -13,6 +13,7 @@ from typing import Any
 import gmsh
 import meshio
 import mmgpy
+import numpy as np
 
 from twin.case import Case, Results
 from twin.case.schema import Following, Level
@@ -55,6 +56,13 @@ class MeshFolder:
         """The bounding box in bores: the least and the largest of each coordinate."""
         points = meshio.read(self.vtu).points[:, : self.quality.dimension]
         return [(float(part.min()), float(part.max())) for part in points.T]
+
+    def facets(self, name: str) -> np.ndarray:
+        """The corners of the facets of a boundary in bores, (m, dim, dim)."""
+        dim = self.quality.dimension
+        with _gmsh():
+            gmsh.open(str(self.msh))
+            return grid_of_model(dim).corners(name)
 
 
 def build_mesh(

@@ -45,6 +45,10 @@ class Grid:
         """3, or 2 in the plane."""
         return 3 if self.cells.shape[1] in (4, 10) else 2
 
+    def corners(self, name: str) -> np.ndarray:
+        """The corners of the facets of a boundary, (k, dim, dim)."""
+        return self.points[self.facets[name][:, : self.dim], : self.dim]
+
     def to_gmsh(self) -> None:
         """Puts the mesh into a new Gmsh model, with one discrete entity and one physical group for each name."""
         gmsh.model.add("junction")
