@@ -358,11 +358,11 @@ T_FACES = {"antisolvent": (-6e-3, 0.0, 0.0), "precursor": (6e-3, 0.0, 0.0), "out
 LEVEL = Level(wall_size=0.3, core_size=0.35)
 
 
-def step_t(path, spare=0.0):
+def step_t(path, spare=0.0, leg=1.0):
     gmsh.initialize(interruptible=False)
     gmsh.option.setNumber("General.Terminal", 0)
     occ = gmsh.model.occ
-    occ.fuse([(3, occ.addCylinder(-6, 0, 0, 12, 0, 0, 1))], [(3, occ.addCylinder(0, 0, 0, 0, 0, 8, 1))])
+    occ.fuse([(3, occ.addCylinder(-6, 0, 0, 12, 0, 0, 1))], [(3, occ.addCylinder(0, 0, 0, 0, 0, 8, leg))])
     if spare:
         occ.addBox(20, 0, 0, spare, spare, spare)
     occ.synchronize()
@@ -477,6 +477,15 @@ def test_a_point_between_two_faces_is_refused(tmp_path):
     faces = T_FACES | {"outlet": (1e-3, 0.0, 8e-3)}  # on the rim
     refusal = refused_step(step_t(tmp_path / "t.step"), '"outlet" is on two faces of', faces=faces)
     assert "one of 3.14e-06 m^2 around (0, 0, 0.008) m" in refusal.message
+
+
+def test_a_bore_that_is_narrower_than_the_sizes_gets_its_own(tmp_path):
+    faces = {"left": T_FACES["antisolvent"], "outlet": T_FACES["precursor"], "narrow": T_FACES["outlet"]}
+    path = step_t(tmp_path / "t.step", leg=0.1)
+    with running():
+        grid = mesh_step(path, 2e-3, faces, LEVEL, None, ("outlet",))
+    narrow = grid.points[np.unique(grid.facets["narrow"])]
+    assert len(narrow) > 16 and np.linalg.norm(narrow[:, :2], axis=1).max() == pytest.approx(0.05, rel=1e-3)
 
 
 def in_coarse_cells(shape, size=0.25):

@@ -61,26 +61,42 @@ def mesh_core(connector: Connector, level: Level, plan: Layout, metric: Metric |
     return core.stretched(metric) if metric else core
 
 
-def generate() -> None:
-    """Second-order tetrahedra in the current model, with the background field that is set."""
-    for option in ("ExtendFromBoundary", "FromPoints", "FromCurvature"):
+def generate(around: int = 0) -> None:
+    """Second-order tetrahedra in the current model, with the background field that is set.
+
+    On curved faces and edges they are smaller where a whole turn would have fewer than `around` of them.
+    """
+    for option in ("ExtendFromBoundary", "FromPoints"):
         gmsh.option.setNumber(f"Mesh.MeshSize{option}", 0)
+    gmsh.option.setNumber("Mesh.MeshSizeFromCurvature", around)
     gmsh.option.setNumber("Mesh.Algorithm", 6)
     gmsh.option.setNumber("Mesh.ElementOrder", 1)
-    gmsh.model.mesh.generate(3)
-    if not gmsh.model.mesh.getElementTypes(3).size:
-        raise BadInput("the sizes are too coarse to put any tetrahedron inside", "choose smaller sizes in the level")
-    gmsh.model.mesh.optimize("Netgen")
-    gmsh.model.mesh.setOrder(2)
-    # An optimiser that misses its goal raises an error within its threads, where no caller can catch it: the process
-    # would end. Told to go on, it leaves the mesh at its best, and `Quality` judges that.
+    # Raised by Gmsh itself, an error leaves it locked, and it meshes no more. Where an optimiser misses its goal it is
+    # raised within threads, where no caller can catch it: the process would end.
     abort = gmsh.option.getNumber("General.AbortOnError")
     gmsh.option.setNumber("General.AbortOnError", 0)
-    gmsh.model.mesh.optimize("HighOrderElastic")
-    if _validity() < _WELL_CURVED:  # elasticity spreads a fold, this unfolds it, element by element
-        gmsh.option.setNumber("Mesh.HighOrderThresholdMin", _WELL_CURVED)
-        gmsh.model.mesh.optimize("HighOrder")
-    gmsh.option.setNumber("General.AbortOnError", abort)
+    try:
+        _fill()
+        gmsh.model.mesh.optimize("Netgen")
+        gmsh.model.mesh.setOrder(2)
+        gmsh.model.mesh.optimize("HighOrderElastic")  # these leave the mesh at its best, and `Quality` judges that
+        if _validity() < _WELL_CURVED:  # elasticity spreads a fold, this unfolds it, element by element
+            gmsh.option.setNumber("Mesh.HighOrderThresholdMin", _WELL_CURVED)
+            gmsh.model.mesh.optimize("HighOrder")
+    finally:
+        gmsh.option.setNumber("General.AbortOnError", abort)
+
+
+def _fill() -> None:
+    """Tetrahedra of first order in the current model; raises a bare Exception for an error, as Gmsh would."""
+    gmsh.logger.start()
+    gmsh.model.mesh.generate(3)
+    errors = [line for line in gmsh.logger.get() if line.startswith("Error")]
+    gmsh.logger.stop()
+    if errors:
+        raise Exception(errors[0].removeprefix("Error: "))
+    if not gmsh.model.mesh.getElementTypes(3).size:
+        raise BadInput("the sizes are too coarse to put any tetrahedron inside", "choose smaller sizes in the level")
 
 
 def _validity() -> float:

@@ -15,11 +15,13 @@ from twin.meshing.checks import check_grid, check_names, place
 from twin.meshing.core import background, generate, near_curves
 from twin.meshing.grid import Grid, gmsh_explained, grid_of_model
 from twin.meshing.labels import face_labels
+from twin.meshing.quality import assess
 from twin.units import to_mm
 
 _REACH = 0.25  # bores; a named point further from every face is a mistake
 _BETWEEN = 1e-4  # of the solid's diagonal: by how much the face that is meant must be nearer than the next
 _SHARP = 0.35  # rad between the walls at an edge
+_AROUND = 8  # elements around a bore or a fillet where the sizes of the level are too coarse for it
 _DEEP = 0.4  # bores from the wall at which elements have their full size
 _WIDTH = (0.12, 8.0)  # bores: hydraulic diameters of what the bore may be meant for; a slip of 10 is outside
 
@@ -32,12 +34,40 @@ def mesh_step(
     names: Sequence[str] | None,
     outlets: Sequence[str] = (),
 ) -> Grid:
-    """The mesh of a STEP file in bores. Gmsh must be running.
+    """The mesh of a STEP file in bores. Gmsh must be running; whatever it holds may be dropped.
+
+    Where the level's sizes are too coarse for a narrow bore or a fillet, it is meshed again with smaller ones there.
 
     `bore` in m; `faces`, a point in m on each boundary, in the file's frame; faces with a label in the file have that
     name; all others are wall. `names` are the boundaries that must come out; None for any.
     `outlets`, as far as known, are those of them that are about a bore wide.
     """
+    try:
+        return _meshed(_named(source, bore, faces, level, names, outlets), level, source)
+    except _Unmeshed:
+        gmsh.clear()
+    try:
+        return _meshed(_named(source, bore, faces, level, names, outlets), level, source, _AROUND)
+    except _Unmeshed as error:
+        raise BadInput(
+            f"{source} can't be meshed: {error}",
+            "choose smaller sizes in the level; if that won't help, heal the solid in the CAD: tiny faces, steps, gaps",
+        ) from None
+
+
+class _Unmeshed(Exception):
+    """Gmsh makes no mesh of the solid with these sizes, or none that is any good."""
+
+
+def _named(
+    source: Path,
+    bore: float,
+    faces: dict[str, tuple[float, float, float]],
+    level: Level,
+    names: Sequence[str] | None,
+    outlets: Sequence[str],
+) -> dict[str, list[int]]:
+    """Reads the solid into a new model in bores; returns its faces by the names of the boundaries."""
     gmsh.model.add("step")
     _read(source, bore)
     named = face_labels(source) | _pointed_at(faces, bore, source)
@@ -49,14 +79,26 @@ def mesh_step(
     check_cells(
         level, _DEEP, str(source), f"choose larger sizes in the level, or correct the bore: {_extent(source, bore)}"
     )
+    return boundaries
+
+
+def _meshed(boundaries: dict[str, list[int]], level: Level, source: Path, around: int = 0) -> Grid:
+    """The mesh of the current model, which is then gone, with at least so many elements around every bore or fillet.
+
+    Raises `_Unmeshed` where none comes of it that will do.
+    """
     for name, tags in boundaries.items():
         gmsh.model.addPhysicalGroup(2, tags, name=name)
     _grade(boundaries.get("wall", []), level)
-    with gmsh_explained(f"{source} can't be meshed", "heal the solid in the CAD, or choose a finer level"):
-        generate()
-    grid = grid_of_model(3)
+    try:
+        with gmsh_explained("Gmsh says", ""):
+            generate(around)
+        assess({}).check()
+        grid = grid_of_model(3)
+        check_grid(grid, source)
+    except BadInput as error:
+        raise _Unmeshed(error.message) from None
     gmsh.model.remove()
-    check_grid(grid, source)
     return grid
 
 
