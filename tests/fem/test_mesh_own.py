@@ -436,6 +436,26 @@ def test_a_step_file_with_labels(tmp_path):
     assert grid.points[np.unique(grid.facets["exit"])][:, 2] == pytest.approx(4)
 
 
+def test_a_step_file_whose_walls_all_have_names(tmp_path):
+    path = step_t(tmp_path / "t.step")
+    walls = {"leg": (1e-3, 0.0, 5e-3), "main": (-3e-3, 0.0, -1e-3)}
+    with running():
+        grid = mesh_step(path, 2e-3, T_FACES | walls, LEVEL, None, ("outlet",))
+    assert set(grid.facets) == {*T_FACES, *walls}
+
+
+def test_a_solid_that_no_sizes_mesh_is_to_be_healed(tmp_path, monkeypatch):
+    path, tried = step_t(tmp_path / "t.step"), []
+
+    def fails(grid, source):
+        tried.append(source)
+        raise BadInput("it has inverted tetrahedra", "mesh it again, or untangle it (Gmsh)")
+
+    monkeypatch.setattr("twin.meshing.step.check_grid", fails)
+    words = refused_step(path, "t.step can't be meshed: it has inverted tetrahedra")
+    assert "heal the solid" in words.remedy and "mesh it again" not in words.remedy and len(tried) == 2
+
+
 def test_a_step_file_that_won_t_do_is_refused(tmp_path):
     path = step_t(tmp_path / "t.step")
     with running(), pytest.raises(BadInput, match=r"0\.5 bores from every face"):

@@ -98,6 +98,12 @@ def test_a_mistake_is_named_with_its_key(copy, old, new, words):
         load(copy((old, new)))
 
 
+def test_the_coupling_of_a_reactor_case_is_not_looked_for_in_a_table_of_flow_cases(copy):
+    with pytest.raises(BadInput, match=r"has \[sweeps\], as a reactor case does, and \[flow\]") as caught:
+        load(copy(("[setpoint]", '[flow]\ncoupling = "buoyant"\n\n[setpoint]')))
+    assert 'above all tables: coupling = "buoyant"' in caught.value.remedy
+
+
 def test_what_is_no_case_is_refused(tmp_path):
     with pytest.raises(BadInput, match="no case folder"):
         load(tmp_path / "none")

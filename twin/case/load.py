@@ -59,6 +59,11 @@ def load_any(folder: Path | str) -> Case | FlowCase:
         raise BadInput(f"there is no case folder {folder}", "give a folder with a case.toml, e.g. cases/liang2023")
     path = folder / "case.toml"
     data = {**read_toml(path), "folder": folder}
+    if {"flow", "sweeps"} <= data.keys():
+        raise BadInput(
+            f"{path} has [sweeps], as a reactor case does, and [flow], as a flow case does",
+            'leave out one of them; the coupling of a reactor case stands above all tables: coupling = "buoyant"',
+        )
     return validated(FlowCase, data, path) if _is_flow(data) else validated(Case, data, path)
 
 

@@ -85,11 +85,13 @@ def _named(
 def _meshed(boundaries: dict[str, list[int]], level: Level, source: Path, around: int = 0) -> Grid:
     """The mesh of the current model, which is then gone, with at least so many elements around every bore or fillet.
 
+    It is fine at the walls. Where none is just called so, all faces count, as nothing tells which of them are walls.
+
     Raises `_Unmeshed` where none comes of it that will do.
     """
     for name, tags in boundaries.items():
         gmsh.model.addPhysicalGroup(2, tags, name=name)
-    _grade(boundaries.get("wall", []), level)
+    _grade(boundaries.get("wall") or [tag for tags in boundaries.values() for tag in tags], level)
     try:
         with gmsh_explained("Gmsh says", ""):
             generate(around)
@@ -191,8 +193,6 @@ def _width(face: int) -> float:
 
 def _grade(walls: list[int], level: Level) -> None:
     """Fine at the walls and at the sharp edges between them."""
-    if not walls:
-        raise BadInput("every face has a name, and none is wall", "leave out the walls from [junction.faces]")
     field = gmsh.model.mesh.field
     distance, threshold = field.add("Distance"), field.add("Threshold")
     field.setNumbers(distance, "SurfacesList", walls)
