@@ -8,7 +8,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +67,24 @@ def whole(path: Path) -> Iterator[Path]:
             scratch.replace(path)
         finally:
             scratch.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Holds a folder's lock, which ends with its process; waits where another process holds it.
+
+    On file systems that have no locks for folders, as some in a network, it holds nothing.
+    """
+    import fcntl  # POSIX only, like the pseudo-terminals of the rig's simulator
+
+    with explained(path):
+        handle = os.open(path, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def write_text(path: Path, text: str) -> None:

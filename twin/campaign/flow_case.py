@@ -108,8 +108,8 @@ def estimate_error(case: FlowCase, results: list[tuple[str, Results]], scale: fl
     """
     rows, meshes = [], {}
     for level, one in results:
-        quality, meshes[level] = one.mesh / "quality.json", one.mesh / "junction.msh"
-        mesh_hash = read_json(quality)["hash"] if quality.exists() and meshes[level].exists() else ""
+        meshes[level] = one.mesh / "junction.msh"
+        mesh_hash = one.mesh_hash if meshes[level].exists() else ""
         if flow_state(case, level, one, scale, mesh_hash) in ("steady", "marched", "unsteady"):
             rows.append((level, read_json(one.point(case.point_name(scale)) / "record.json")))
     rows.sort(key=lambda row: -row[1]["mesh"]["size_m"])

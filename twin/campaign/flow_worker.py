@@ -38,7 +38,7 @@ class FlowWorker:
     def __init__(self, case: FlowCase, job: dict[str, Any], comm: MPI.Comm) -> None:
         self.case, self.job, self.comm = case, job, comm
         self.results = Results(Path(job["results"]))
-        self.domain = read_domain(self.results.mesh / "junction.msh", comm)
+        self.domain = read_domain(self.results.mesh / "junction.msh", comm, job["mesh_hash"])
         self.problem = FlowProblem(case, self.domain, job["unit_m"])
         self.points = Points(self.problem)
         for scale in job["scales"]:

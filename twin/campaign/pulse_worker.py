@@ -43,7 +43,7 @@ class PulseWorker(PointWorker):
         self.count = self.pulse.walkers or self.case.mixing.walkers
         self.nodes, fields = solved(self.results, self.point, self.mesh_hash, comm)
         self._mesh_file = self.results.mesh / "junction.msh"
-        self._domain = read_domain(self._mesh_file, comm)
+        self._domain = read_domain(self._mesh_file, comm, self.mesh_hash)
         self._solver = TransientSolver(self._domain)
         self._solver.start(*(storage.function(self._domain, fields[name]) for name in ("velocity", "pressure")))
 

@@ -44,7 +44,7 @@ class Worker:
 
     def __init__(self, case: Case, level: str, results: Results, mesh_hash: str, comm: MPI.Comm) -> None:
         self.case, self.level, self.results, self.mesh_hash, self.comm = case, level, results, mesh_hash, comm
-        self.domain: Domain = read_domain(results.mesh / "junction.msh", comm)
+        self.domain: Domain = read_domain(results.mesh / "junction.msh", comm, mesh_hash)
         check_outlet(case, self.domain)
         self.tell = Teller(comm)
         self._coarser: Domain | None = None

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from twin.case.flow import FlowCase
+from twin.case.meshed import mesh_hash
 from twin.case.schema import Case
 from twin.files import read_json
 
@@ -31,6 +32,11 @@ class Results:
         """The folder of the mesh."""
         return self.folder / "mesh"
 
+    @property
+    def mesh_hash(self) -> str:
+        """The hash of the mesh that is there now; empty without one."""
+        return mesh_hash(self.mesh)
+
     def point(self, name: str) -> Path:
         """The folder of an operating point."""
         return self.folder / "points" / name
@@ -43,14 +49,14 @@ class Results:
 
     def flow_record(self, name: str) -> dict[str, Any] | None:
         """The record of such a point."""
-        folder, quality = self.point(name), self.mesh / "quality.json"
-        if not ((folder / "fields.vtu").exists() and quality.exists()):
+        folder, here = self.point(name), self.mesh_hash
+        if not (here and (folder / "fields.vtu").exists()):
             return None
         for file in (folder / "record.json", folder / START):
             if not file.exists():
                 continue
             record = read_json(file)
-            if record["status"] != "failed" and record["provenance"]["mesh_hash"] == read_json(quality)["hash"]:
+            if record["status"] != "failed" and record["provenance"]["mesh_hash"] == here:
                 return record
         return None
 

@@ -254,11 +254,9 @@ def status(arguments: argparse.Namespace, reporter: Reporter) -> Any:
     if isinstance(flow_case, FlowCase):
         return flow.status(flow_case, arguments, reporter)
     case, level, results = opened(arguments)
-    quality = results.mesh / "quality.json"
-    mesh_hash = read_json(quality)["hash"] if quality.exists() else ""
     rows = []
     for point in case.points:
-        state = point_state(case, level, results, point, mesh_hash)
+        state = point_state(case, level, results, point, results.mesh_hash)
         path = results.point(point.name) / "record.json"
         record = read_json(path) if path.exists() else {}
         rows.append(

@@ -74,11 +74,10 @@ def status(case: FlowCase, arguments: argparse.Namespace, reporter: Reporter) ->
     """`twin status`: the state of every flow on every mesh."""
     rows = []
     for level, results in _levels(case, arguments):
-        mesh_hash = _mesh_hash(results)
         for scale in sorted({1.0, *case.scales}):
             path = results.point(case.point_name(scale)) / "record.json"
             record = read_json(path) if path.exists() else {}
-            state = flow_state(case, level, results, scale, mesh_hash)
+            state = flow_state(case, level, results, scale, results.mesh_hash)
             rows.append(
                 {
                     "level": level,
@@ -103,15 +102,10 @@ def finest(case: FlowCase, arguments: argparse.Namespace) -> list[tuple[Results,
     for scale in sorted({1.0, *case.scales}):
         solved = []
         for level, results in _levels(case, arguments):
-            if flow_state(case, level, results, scale, _mesh_hash(results)) in ("steady", "marched", "unsteady"):
+            if flow_state(case, level, results, scale, results.mesh_hash) in ("steady", "marched", "unsteady"):
                 solved.append((results, read_json(results.point(case.point_name(scale)) / "record.json")))
         found += sorted(solved, key=lambda pair: pair[1]["mesh"]["size_m"])[:1]
     return found
-
-
-def _mesh_hash(results: Results) -> str:
-    quality = results.mesh / "quality.json"
-    return str(read_json(quality)["hash"]) if quality.exists() else ""
 
 
 def _levels(case: FlowCase, arguments: argparse.Namespace) -> list[tuple[str, Results]]:

@@ -12,6 +12,7 @@ from dolfinx import fem
 from dolfinx import mesh as dmesh
 from mpi4py import MPI
 
+from twin.case.meshed import vouched
 from twin.errors import BadInput
 from twin.fem import _compat
 from twin.fem.forms import compiled
@@ -103,8 +104,11 @@ class Domain:
         return float(np.real(self.comm.allreduce(local, op=MPI.SUM)))
 
 
-def read_domain(path: Path, comm: MPI.Comm) -> Domain:
-    """The mesh of `twin.meshing` on the ranks of `comm`. Every rank raises the same error, or none."""
+def read_domain(path: Path, comm: MPI.Comm, mesh_hash: str | None = None) -> Domain:
+    """The mesh of `twin.meshing` on the ranks of `comm`; one of another `mesh_hash` than the given is refused.
+
+    Every rank raises the same error, or none.
+    """
     problem, tags, dim = None, None, 3
     if comm.rank == 0:
         gmsh.initialize(interruptible=False)
@@ -116,8 +120,13 @@ def read_domain(path: Path, comm: MPI.Comm) -> Domain:
             tags = {gmsh.model.getPhysicalName(dim - 1, group): int(group) for _, group in groups}
         except Exception as error:  # noqa: BLE001 (Gmsh raises bare Exceptions)
             problem = str(error)
+        # After the reading: what another process put there before is found, and what it puts there later is not read.
+        if mesh_hash is not None and (vouched(path.parent) or {}).get("hash") != mesh_hash:
+            problem = "it was changed, or is being made anew, by another run"
     problem = comm.bcast(problem)
     if problem is not None:
+        if comm.rank == 0:
+            gmsh.finalize()
         raise BadInput(f"can't read the mesh {path}: {problem}", "remove its folder and run twin mesh again")
     dim = comm.bcast(dim)
     mesh, facets = _compat.mesh_from_gmsh(gmsh.model, comm, dim)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,10 @@ import mmgpy
 import numpy as np
 
 from twin.case import Case, Results
+from twin.case.meshed import FILES, mesh_record, vouched
 from twin.case.schema import Following, Level
-from twin.errors import BadInput
-from twin.files import digest, explained, folder, read_json, whole, write_json
+from twin.errors import BadInput, TwinError
+from twin.files import digest, explained, folder, locked, sealed, whole, write_json
 from twin.junction import BOUNDARIES, Connector, find_connector
 from twin.meshing.adapt import Metric, following
 from twin.meshing.checks import check_names
@@ -44,12 +45,12 @@ class MeshFolder:
     @property
     def msh(self) -> Path:
         """The mesh in bores for the solver."""
-        return self.path / "junction.msh"
+        return self.path / FILES[0]
 
     @property
     def vtu(self) -> Path:
         """The same mesh, node for node, for viewers."""
-        return self.path / "junction.vtu"
+        return self.path / FILES[1]
 
     @property
     def extent(self) -> list[tuple[float, float]]:
@@ -90,10 +91,14 @@ def build_mesh(
         return mesh_file(case.folder / junction.mesh, where, names)
     source = case.folder / str(junction.step)
     bore, points = float(junction.bore or 0), {name: list(point) for name, point in junction.faces.items()}
-    definition = {"step": _digest(source), "bore": bore, "faces": points, "names": names, "level": _sizes(level)}
-    return _reuse_or_make(
-        definition, where, lambda: mesh_step(source, bore, junction.faces, level, names, outlets).to_gmsh(), {}
-    )
+    before = _digest(source)
+    definition = {"step": before, "bore": bore, "faces": points, "names": names, "level": _sizes(level)}
+
+    def make() -> None:
+        mesh_step(source, bore, junction.faces, level, names, outlets).to_gmsh()
+        _check_unchanged(source, before)
+
+    return _reuse_or_make(definition, where, make, {})
 
 
 def mesh_connector(connector: Connector, level: Level, where: Path) -> MeshFolder:
@@ -108,10 +113,15 @@ def mesh_connector(connector: Connector, level: Level, where: Path) -> MeshFolde
     if (follows := level.follows) is None:
         return _reuse_or_make(definition, where, lambda: draw(connector, level), sections)
     fields = _solved_fields(Results(where.parent).beside(follows.level), follows)
-    definition["follows"] = {"cells": follows.cells, "flow": digest(fields.read_bytes()), "mmg": mmgpy.MMG_VERSION}
-    return _reuse_or_make(
-        definition, where, lambda: draw(connector, level, _metric_of(fields, level, follows.cells)), sections
-    )
+    flow = digest(fields.read_bytes())
+    definition["follows"] = {"cells": follows.cells, "flow": flow, "mmg": mmgpy.MMG_VERSION}
+
+    def make() -> None:
+        metric = _metric_of(fields, level, follows.cells)
+        _check_unchanged(fields, flow)
+        draw(connector, level, metric)
+
+    return _reuse_or_make(definition, where, make, sections)
 
 
 def _solved_fields(solved: Results, follows: Following) -> Path:
@@ -132,10 +142,12 @@ def _metric_of(fields: Path, level: Level, cells: int) -> Metric:
 
 def mesh_file(source: Path, where: Path, names: Sequence[str] | None = None) -> MeshFolder:
     """A mesh of the user's own, 3-D or 2-D; `names` are the boundaries that it must have, None for any."""
-    definition = {"mesh": _digest(source), "names": names, "corners": "cut", "facets": "checked"}
+    before = _digest(source)
+    definition = {"mesh": before, "names": names, "corners": "cut", "facets": "checked"}
 
     def make() -> float:
         grid, bend = read_mesh(source, names)
+        _check_unchanged(source, before)
         grid.to_gmsh()
         return bend
 
@@ -169,6 +181,12 @@ def _digest(source: Path) -> str:
     return digest(source.read_bytes())
 
 
+def _check_unchanged(source: Path, before: str) -> None:
+    """Refuses what was read of a file that had another digest when the mesh got its hash."""
+    if digest(source.read_bytes()) != before:
+        raise BadInput(f"{source} was changed while the mesh was made", "run it again")
+
+
 def _reuse_or_make(
     definition: dict[str, Any], where: Path, make: Callable[[], float | None], sections: dict[str, float]
 ) -> MeshFolder:
@@ -180,31 +198,67 @@ def _reuse_or_make(
     if (done := _existing(where, key)) is not None:
         return done
     folder(where)
-    # quality.json holds the key and vouches for the other two: gone first, written last.
-    with explained(where):
-        (where / "quality.json").unlink(missing_ok=True)
-    with _gmsh():
-        bend = make() or 0.0
-        quality = replace(assess(sections), bend=bend)
-        quality.check(own="mesh" in definition)
-        with whole(where / "junction.msh") as scratch:
-            gmsh.write(str(scratch))
-        with whole(where / "junction.vtu") as scratch:
-            grid_of_model(quality.dimension).to_meshio().write(scratch)
-    write_json(where / "quality.json", {"schema": 1, "hash": key, **quality.as_dict()})
+    with locked(where):
+        if (done := _existing(where, key)) is not None:  # made while this process waited
+            return done
+        # quality.json vouches for the other two: gone first, written last.
+        with explained(where):
+            (where / "quality.json").unlink(missing_ok=True)
+            for scratch in where.glob(".junction.*"):  # of a process that was killed
+                scratch.unlink(missing_ok=True)
+        with _gmsh():
+            bend = make() or 0.0
+            quality = replace(assess(sections), bend=bend)
+            quality.check(own="mesh" in definition)
+            grid = grid_of_model(quality.dimension).to_meshio()
+            writers = gmsh.write, grid.write
+            files = {name: _written(where / name, write) for name, write in zip(FILES, writers, strict=True)}
+        _seal(where, key, quality, files)
     return MeshFolder(where, key, quality, reused=False)
 
 
+def _written(path: Path, write: Callable[[str], Any]) -> str:
+    """Writes a file of a mesh; returns the digest of what was written, whatever another process puts there."""
+    with whole(path) as scratch:
+        write(str(scratch))
+        return digest(scratch.read_bytes())
+
+
+def _seal(where: Path, key: str, quality: Quality, files: dict[str, str]) -> None:
+    write_json(where / "quality.json", sealed({"schema": 1, "hash": key, "files": files, **quality.as_dict()}))
+
+
 def _existing(where: Path, key: str) -> MeshFolder | None:
-    """The finished mesh of the folder, where it was made from the same definition."""
-    record = where / "quality.json"
-    if not (record.exists() and (where / "junction.msh").exists() and (where / "junction.vtu").exists()):
+    """The finished mesh of the folder, where it was made from the same definition and its files are whole."""
+    record = mesh_record(where)
+    if record is None or record["hash"] != key:
         return None
-    data = read_json(record)
-    if data.pop("hash", None) != key:
+    if "checksum" not in record and (quality := _counted(where, record)) is not None:
+        with suppress(TwinError):  # a folder that can't be written is counted again the next time
+            _seal(where, key, quality, {name: digest((where / name).read_bytes()) for name in FILES})
+        return MeshFolder(where, key, quality, reused=True)
+    if vouched(where) is None:
         return None
-    data.pop("schema")
-    return MeshFolder(where, key, Quality(**data), reused=True)
+    return MeshFolder(where, key, Quality(**_figures(record)), reused=True)
+
+
+def _figures(record: dict[str, Any]) -> dict[str, Any]:
+    """What `Quality` holds of a record."""
+    return {name: value for name, value in record.items() if name not in ("schema", "hash", "files", "checksum")}
+
+
+def _counted(where: Path, record: dict[str, Any]) -> Quality | None:
+    """The quality of a mesh whose record, as the first ones, has no digests; None unless both files fit its counts."""
+    try:
+        quality = Quality(**_figures(record))
+        for name, read in zip(FILES, (meshio.gmsh.read, meshio.vtu.read), strict=True):
+            mesh = read(where / name)
+            cells = mesh.cells_dict[{2: "triangle6", 3: "tetra10"}[quality.dimension]]
+            if (len(mesh.points), len(cells)) != (quality.nodes, quality.cells):
+                return None
+    except Exception:  # noqa: BLE001 (on damaged files meshio raises errors of many classes)
+        return None
+    return quality
 
 
 @contextmanager
