@@ -62,24 +62,29 @@ def parse(text: str, kind: str) -> float:
 
     Raises `BadInput` where the unit is missing, unknown or of another kind, or the number is not finite.
     """
-    import pint
-
-    example = f'write it with its unit, e.g. "{EXAMPLE[kind]}"'
+    example, what = f'write it with its unit, e.g. "{EXAMPLE[kind]}"', f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
     if not isinstance(text, str):
-        raise BadInput(f"a {kind} needs a unit: {text!r}", example)
+        raise BadInput(f"{what} needs a unit: {text!r}", example)
     number, _, unit = text.strip().partition(" ")
     try:
-        quantity = _registry().Quantity(float(number), unit.strip() or "dimensionless")
-        value = float(quantity.to(SI[kind]).magnitude)
-    except pint.DimensionalityError:
-        raise BadInput(f'"{text}" is not a {kind}', example) from None
+        value = float(number)
+        fits = not unit or _base(unit) == _base(SI[kind])
+        if fits and unit:
+            value = float(_registry().Quantity(value, unit).to(SI[kind]).magnitude)
     except Exception:  # noqa: BLE001 (on text that is no unit, pint raises errors of many classes)
-        raise BadInput(f'"{text}" can\'t be read as a {kind}', example) from None
-    if kind == "rotation" and "radian" not in str(quantity.to_root_units().units):
-        raise BadInput(f'"{text}" does not say which angle', example)  # Hz may mean turns or radians
+        raise BadInput(f'"{text}" can\'t be read as {what}', example) from None
     if not math.isfinite(value):
         raise BadInput(f'"{text}" is not finite', example)
+    if not unit:
+        raise BadInput(f"{what} needs a unit: {text!r}", example)
+    if not fits:
+        raise BadInput(f'"{text}" is not {what}', example)
     return value
+
+
+def _base(unit: str) -> pint.Unit:
+    """A unit in base units. Unlike its dimension it tells a radian from a mere number."""
+    return _registry().Quantity(1.0, unit).to_root_units().units
 
 
 def to_ml_per_h(flow_m3_s: float) -> float:

@@ -114,6 +114,11 @@ def test_fillet_taper_bore_and_offset_change_the_volume(tmp_path):
     assert volume(tmp_path, arms=beside, symmetric_half=False) > 1.001 * straight
 
 
+@pytest.mark.parametrize("angle", ["170 deg", "-170 deg"])
+def test_the_largest_angles_are_taken(angle):
+    assert math.degrees(abs(connector(arms={"left": {"angle": angle}}).arms["left"].angle)) == pytest.approx(170)
+
+
 def test_the_half_is_half_of_the_whole(tmp_path):
     assert 2 * volume(tmp_path) == pytest.approx(volume(tmp_path, symmetric_half=False), rel=1e-4)
 
@@ -154,7 +159,11 @@ def test_cut_planes_stand_only_where_the_arms_are_left_behind():
         ({"arms": two(offset=0.1)}, "symmetric_half = false"),
         ({"arms": {"outlet": {"angle": "30 deg"}}}, 'can\'t be called "outlet"'),
         ({"arms": two(taper=-0.5)}, "0.1 is the least"),
-        ({"arms": {"left": {"angle": "-30"}}}, "arms.left.angle"),
+        ({"arms": {"left": {"angle": "-30"}}}, "arms.left.angle: an angle needs a unit"),
+        ({"arms": {"left": {"angle": "-30 deg", "turn": "30"}}}, "arms.left.turn: an angle needs a unit"),
+        ({"arms": {}, "angle": "60", "arm_bores": 2}, "angle: an angle needs a unit"),
+        ({"arms": {"left": {"angle": "171 deg"}}}, "arms.left.angle: must be from -170 deg to 170 deg, not 171 deg"),
+        ({"arms": {"left": {"angle": "-171 deg"}}}, "to 170 deg, not -171 deg"),
         ({"outlet_width": 2}, 'section = "square"'),
         ({"gravity": [0, 0, 0]}, "gravity needs a direction"),
         ({"filet": 0.1}, 'did you mean "fillet"'),

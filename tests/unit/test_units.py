@@ -39,6 +39,30 @@ def test_what_is_no_flow_is_refused_with_an_example(text):
         parse(text, "flow")
 
 
+@pytest.mark.parametrize("kind", EXAMPLE)
+def test_a_number_without_a_unit_is_refused_whatever_it_is_for(kind):
+    with pytest.raises(BadInput, match="unit: '60'") as caught:
+        parse("60", kind)
+    assert EXAMPLE[kind] in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "words"),
+    [
+        ("60 %", "angle", '"60 %" is not an angle'),
+        ("60 rpm", "angle", '"60 rpm" is not an angle'),
+        ("2 sr", "angle", '"2 sr" is not an angle'),
+        ("sixty deg", "angle", "can't be read as an angle"),
+        ("0.1 rad", "share", '"0.1 rad" is not a share'),
+        ("inf m^2/s", "flow", "not finite"),
+        ("1e308 km", "length", "not finite"),
+    ],
+)
+def test_what_has_no_dimension_is_told_apart_as_well(text, kind, words):
+    with pytest.raises(BadInput, match=words):
+        parse(text, kind)
+
+
 @given(st.text(max_size=20))
 def test_no_text_makes_the_parser_fail_otherwise(text):
     with suppress(BadInput):

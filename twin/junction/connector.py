@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from twin.case.load import read_toml, validated
 from twin.case.quantities import Angle, Length, Strict, Turn
@@ -31,13 +31,20 @@ class Arm(Strict):
     The diameter at the distance s from the junction is `bore` + `taper`·s.
     """
 
-    angle: Turn = Field(ge=-math.radians(170), le=math.radians(170))
+    angle: Turn
     length: float = Field(3.0, ge=0.5, le=50)
     bore: PositiveFloat = Field(1.0, le=5, description="diameter, or side of a square section, at the junction")
     taper: float = Field(0.0, ge=-0.5, le=0.5, description="growth of the diameter per length, away from the junction")
     offset: float = Field(0.0, ge=-2, le=2, description="of the axis, out of the plane of the outlet's axis")
     turn: Turn = Field(0.0, description="of the arm's plane about the outlet's axis")
     section: Section | None = Field(None, description="that of the connector where it is not given")
+
+    @field_validator("angle")
+    @classmethod
+    def _not_beside_the_outlet(cls, angle: float) -> float:
+        if abs(angle) > math.radians(170):
+            raise ValueError(f"must be from -170 deg to 170 deg, not {math.degrees(angle):g} deg")
+        return angle
 
     @model_validator(mode="after")
     def _open(self) -> Arm:
