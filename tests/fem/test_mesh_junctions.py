@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import gmsh
+import meshio
 import numpy as np
 import pytest
 
@@ -117,6 +118,31 @@ def test_fillet_taper_bore_and_offset_change_the_volume(tmp_path):
 @pytest.mark.parametrize("angle", ["170 deg", "-170 deg"])
 def test_the_largest_angles_are_taken(angle):
     assert math.degrees(abs(connector(arms={"left": {"angle": angle}}).arms["left"].angle)) == pytest.approx(170)
+
+
+def arrow(left, right):
+    return {
+        "left": {"angle": "-120 deg", "length": 3, "offset": left},
+        "right": {"angle": "120 deg", "length": 3, "offset": right},
+    }
+
+
+@pytest.mark.parametrize("offsets", [(0.0, 0.0), (0.1, 0.0), (0.1, -0.1), (0.1, 0.1), (0.2, -0.2)])
+def test_arms_that_lean_to_the_outlet_are_mitred_with_offsets_too(offsets, tmp_path):
+    made = mesh_connector(connector(arms=arrow(*offsets), symmetric_half=False), ROUGH, tmp_path)
+    straight = volume(tmp_path / "straight", arms=arrow(0.0, 0.0), symmetric_half=False)
+    assert straight * 0.9999 <= made.quality.volume < straight * 1.012
+    mesh = meshio.read(made.msh)
+    number = mesh.field_data["wall"][0]
+    wall = np.unique(mesh.cells_dict["triangle6"][mesh.cell_data_dict["gmsh:physical"]["triangle6"] == number])
+    # Without the mitre the notch between the arms' ends has its edge through the origin.
+    assert np.linalg.norm(mesh.points[wall], axis=1).min() > 0.45 - max(map(abs, offsets))
+
+
+@pytest.mark.parametrize("offsets", [(0.01, 0.0), (0.03, -0.03), (0.07, 0.0)])
+def test_a_mitre_with_a_step_too_narrow_for_elements_is_refused(offsets, tmp_path):
+    with pytest.raises(BadInput, match=r"(?s)pass each other by 0\.0.* bores.*pass by 0\.1 bores or more"):
+        mesh_connector(connector(arms=arrow(*offsets), symmetric_half=False), ROUGH, tmp_path)
 
 
 def test_the_half_is_half_of_the_whole(tmp_path):
@@ -232,6 +258,11 @@ def test_the_hash_follows_what_defines_the_mesh_and_nothing_else(tmp_path, monke
         for name, value in {"wall_size": 0.2, "core_size": 0.2, "crotch_size": 0.1, "stretch": 2.0}.items()
     ]
     assert len({base, *keys}) == 1 + len(keys)
+    assert "mitre" not in base
+    bent = {"left": {"angle": "90 deg", "length": 2}}
+    assert "mitre" not in key(connector(arms=bent))
+    bent["left"]["offset"] = 0.1
+    assert "mitre" in key(connector(arms=bent, symmetric_half=False))
     same = connector(name="other", source="elsewhere", bore="2 mm", gravity=[0, 0, 1], assumptions={"a": "b"})
     assert key(same) == base
     assert key(connector(), ROUGH.model_copy(update={"pressure_error": 0.01, "crotch_size": 0.25})) == base

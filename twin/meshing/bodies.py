@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from itertools import product
+from itertools import combinations, product
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from twin.junction import Connector
 #: Room in bores between the last place where an arm touches another body and the first layer of its sweep.
 ARM_MARGIN = 0.3
 OUTLET_MARGIN = 1.25  # in bores or widths: here the streams meet, and the jets turn
+LEAST_STEP = 0.1  # bores; Gmsh folds elements of narrower ones, or breaks off, at 0.07 still
 _STEP = 0.02  # of the search along a bore
 _TOUCH = 1e-6
 
@@ -126,9 +127,10 @@ def layout(connector: Connector, finest: float, core_bores: float | None = None)
 
     In the outlet it goes down to `core_bores` where that is further than the junction's own reach.
 
-    Raises `BadInput` where an arm is still inside another body at its end, or misses the outlet.
+    Raises `BadInput` where an arm is still inside another body at its end, misses the outlet, or can't be mitred.
     """
     bodies = bodies_of(connector)
+    _check_mitre(bodies)
     core, outlet = {}, bodies[-1]
     for arm in bodies[:-1]:
         others = [other for other in bodies if other is not arm]
@@ -151,6 +153,36 @@ def layout(connector: Connector, finest: float, core_bores: float | None = None)
     own = math.ceil(clear + OUTLET_MARGIN * max(1.0, outlet.aspect) - 1e-9)
     core["outlet"] = _or_all(max(own, core_bores or 0.0), outlet.length, finest)
     return Layout(bodies, core, clear)
+
+
+def leaves_gap(bodies: list[Body]) -> bool:
+    """Whether some direction points away from the axes of all bores, so that their ends leave a notch."""
+    axes = np.array([body.axis for body in bodies])
+    turns = np.linspace(0, 2 * np.pi, 181)
+    heights = np.linspace(-1, 1, 91)
+    u, v = np.meshgrid(turns, heights)
+    flat = np.sqrt(1 - v**2)
+    directions = np.column_stack([(flat * np.cos(u)).ravel(), (flat * np.sin(u)).ravel(), v.ravel()])
+    return bool(((directions @ axes.T).max(axis=1) < -0.02).any())
+
+
+def _check_mitre(bodies: list[Body]) -> None:
+    """Refuses bores that lean the same way with axes that pass each other by too little.
+
+    Each goes on up to the plane midway to the other, and there ends in a flat step as wide as the axes are apart.
+    """
+    if not leaves_gap(bodies):
+        return
+    for one, other in combinations(bodies, 2):
+        normal = np.cross(one.axis, other.axis)
+        across = float(np.linalg.norm(normal))
+        apart = abs(float((one.origin - other.origin) @ normal)) / max(across, _TOUCH)
+        if _TOUCH < apart < LEAST_STEP - _TOUCH:
+            raise BadInput(
+                f"the axes of {one.name} and {other.name} pass each other by {apart:.2g} bores, which leaves a step"
+                " too narrow for elements where the bores are mitred",
+                f"choose offsets that let the axes meet, or pass by {LEAST_STEP:g} bores or more",
+            )
 
 
 def _or_all(end: float, length: float, finest: float) -> float:

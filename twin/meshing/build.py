@@ -22,6 +22,7 @@ from twin.errors import BadInput, TwinError
 from twin.files import digest, explained, folder, locked, sealed, whole, write_json
 from twin.junction import BOUNDARIES, Connector, find_connector
 from twin.meshing.adapt import Metric, following
+from twin.meshing.bodies import bodies_of, leaves_gap
 from twin.meshing.checks import check_names
 from twin.meshing.foreign import read_mesh
 from twin.meshing.grid import grid_of_model
@@ -109,6 +110,8 @@ def mesh_connector(connector: Connector, level: Level, where: Path) -> MeshFolde
     definition: dict[str, Any] = {"connector": _shape(connector), "level": _sizes(level) | {"stretch": level.stretch}}
     if level.core_bores:
         definition["core_bores"] = level.core_bores
+    if any(arm.offset for arm in connector.inlets.values()) and leaves_gap(bodies_of(connector)):
+        definition["mitre"] = "with offsets"  # once there was none
     sections = exact_sections(connector, level)
     if (follows := level.follows) is None:
         return _reuse_or_make(definition, where, lambda: draw(connector, level), sections)

@@ -13,7 +13,7 @@ from twin.case.schema import Level
 from twin.errors import BadInput
 from twin.junction import Connector
 from twin.meshing.adapt import Metric
-from twin.meshing.bodies import Body, Layout
+from twin.meshing.bodies import Body, Layout, leaves_gap
 from twin.meshing.budget import check_cells
 from twin.meshing.grid import QUADRATIC, Grid, compressed, elements, gmsh_explained, nodes_of_model
 from twin.meshing.stretch import stretched
@@ -205,8 +205,7 @@ def _joint(arm: Body, bodies: list[Body]) -> tuple[int, int] | None:
 
     Bores that all lean the same way, as in an arrow, would leave a notch between their ends.
     """
-    axes = np.array([body.axis for body in bodies])
-    if not _leaves_gap(axes) or np.linalg.norm(arm.origin) > _NEAR:
+    if not leaves_gap(bodies):
         return None
     occ = gmsh.model.occ
     reach = 2 * max(body.diameter(0.0) * max(1.0, body.aspect) for body in bodies)
@@ -220,16 +219,6 @@ def _joint(arm: Body, bodies: list[Body]) -> tuple[int, int] | None:
         if not joint:
             return None
     return joint[0]
-
-
-def _leaves_gap(axes: np.ndarray) -> bool:
-    """Whether some direction points away from all of the axes."""
-    turns = np.linspace(0, 2 * np.pi, 181)
-    heights = np.linspace(-1, 1, 91)
-    u, v = np.meshgrid(turns, heights)
-    flat = np.sqrt(1 - v**2)
-    directions = np.column_stack([(flat * np.cos(u)).ravel(), (flat * np.sin(u)).ravel(), v.ravel()])
-    return bool(((directions @ axes.T).max(axis=1) < -0.02).any())
 
 
 def _half_space(normal: np.ndarray, size: float) -> tuple[int, int]:
