@@ -15,6 +15,7 @@ from twin.errors import BadInput
 from twin.junction import Connector, find_connector
 from twin.meshing.bodies import bodies_of, layout
 from twin.meshing.build import _shape, mesh_connector
+from twin.meshing.edges import largest_angles
 from twin.meshing.quality import LEAST_QUALITY, LEAST_VALIDITY
 from twin.meshing.recipe import connector_grid, exact_sections
 
@@ -102,7 +103,7 @@ def test_the_short_form_is_the_long_one(tmp_path):
 def test_fillet_taper_bore_and_offset_change_the_volume(tmp_path):
     narrow = volume(tmp_path, arms=two(bore=0.8))
     # The solid's edges stand into the fluid: to round them adds fluid.
-    assert narrow < volume(tmp_path, arms=two(bore=0.8), fillet=0.1) < 1.02 * narrow
+    assert narrow < volume(tmp_path, arms=two(bore=0.8), fillet=0.08) < 1.02 * narrow
     assert volume(tmp_path, arms=two(bore=0.8, taper=0.06)) > 1.05 * narrow
     assert volume(tmp_path, arms=two(bore=0.9)) > 1.1 * narrow
     # Arms past each other share less of the fluid.
@@ -118,6 +119,20 @@ def test_fillet_taper_bore_and_offset_change_the_volume(tmp_path):
 @pytest.mark.parametrize("angle", ["170 deg", "-170 deg"])
 def test_the_largest_angles_are_taken(angle):
     assert math.degrees(abs(connector(arms={"left": {"angle": angle}}).arms["left"].angle)) == pytest.approx(170)
+
+
+def test_a_fillet_leaves_no_edge_that_points_into_the_fluid(tmp_path):
+    def largest(shape):
+        return largest_angles(mesh_connector(shape, ROUGH, tmp_path).msh)["wall", "wall"]
+
+    tee = {name: {"angle": angle, "length": 2, "bore": 0.6} for name, angle in {"l": "-90 deg", "r": "90 deg"}.items()}
+    lone = {"arm": {"angle": "0 deg", "length": 2, "bore": 0.8}}
+    assert largest(find_connector("y-60-fillet", MESHES)) < 190
+    assert largest(connector(arms=tee)) > 265  # the shoulders at z = 0, which OCC makes of both arms
+    assert largest(connector(arms=tee, fillet=0.1)) < 190
+    assert largest(connector(arms=tee, fillet=0.1, section="square")) < 190
+    assert largest(connector(arms=lone)) > 265
+    assert largest(connector(arms=lone, fillet=0.08)) < 190
 
 
 def arrow(left, right):
@@ -258,7 +273,8 @@ def test_the_hash_follows_what_defines_the_mesh_and_nothing_else(tmp_path, monke
         for name, value in {"wall_size": 0.2, "core_size": 0.2, "crotch_size": 0.1, "stretch": 2.0}.items()
     ]
     assert len({base, *keys}) == 1 + len(keys)
-    assert "mitre" not in base
+    assert "mitre" not in base and "rounded" not in base
+    assert "rounded" in key(connector(fillet=0.05))
     bent = {"left": {"angle": "90 deg", "length": 2}}
     assert "mitre" not in key(connector(arms=bent))
     bent["left"]["offset"] = 0.1

@@ -86,7 +86,7 @@ class Connector(Strict):
     outlet_bores: PositiveInt = Field(le=50)
     section: Section = "round"
     outlet_width: float = Field(1.0, ge=0.2, le=5, description="of a square outlet, along x")
-    fillet: float = Field(0.0, ge=0, le=0.5, description="radius of the edges where bores meet")
+    fillet: float = Field(0.0, ge=0, le=0.5, description="radius of the edges that point into the fluid")
     symmetric_half: bool = True
     gravity: Vector | None = Field(None, description="its direction; only for flows that it drives")
     source: str

@@ -110,6 +110,8 @@ def mesh_connector(connector: Connector, level: Level, where: Path) -> MeshFolde
     definition: dict[str, Any] = {"connector": _shape(connector), "level": _sizes(level) | {"stretch": level.stretch}}
     if level.core_bores:
         definition["core_bores"] = level.core_bores
+    if connector.fillet:
+        definition["rounded"] = "walls and starts"  # once the walls alone
     if any(arm.offset for arm in connector.inlets.values()) and leaves_gap(bodies_of(connector)):
         definition["mitre"] = "with offsets"  # once there was none
     sections = exact_sections(connector, level)

@@ -19,6 +19,7 @@ from twin.meshing.grid import QUADRATIC, Grid, compressed, elements, gmsh_explai
 from twin.meshing.stretch import stretched
 
 _NEAR = 1e-6
+_ON = 1e-4  # bores from a wall at which a point is on it
 _DEEP = 0.4  # share of a bore from the wall at which elements have their full size
 _WELL_CURVED = 0.2  # ratio of the Jacobians in an element below which the curved mesh is optimised again
 _SPREAD = 1.0  # bores from the crotch over which they do
@@ -166,13 +167,14 @@ def _junction(connector: Connector, plan: Layout, outlet_end: float) -> tuple[tu
     if connector.fillet == 0:
         return fused[0], np.empty((0, 3))
     occ.synchronize()
-    edges = _meetings(plan.bodies)
+    edges = _sharp(plan.bodies)
     if not edges:
         raise BadInput(f"{connector.name} has no edge to round", "leave out the fillet")
     points = np.vstack([_along_curve(edge, 200) for edge in edges])
     with gmsh_explained(
         f"the edges of {connector.name} can't be rounded with a radius of {connector.fillet:g} bores",
-        "choose another fillet, or arms narrower than the outlet: where equal bores meet, the edge runs out flat",
+        "choose another fillet, narrower than the shoulders that are left of the outlet's start, or arms narrower than"
+        " the outlet: where equal bores meet, the edge runs out flat",
     ):
         rounded = occ.fillet([fused[0][1]], edges, [connector.fillet])
     return rounded[0], points
@@ -238,10 +240,32 @@ def _meetings(bodies: list[Body]) -> list[int]:
     found = []
     for _, tag in gmsh.model.getEntities(1):
         points = _along_curve(tag, 9)
-        on = [body for body in bodies if (abs(body.depth(points)) < 1e-4).all()]
+        on = [body for body in bodies if (abs(body.depth(points)) < _ON).all()]
         if len(on) > 1:
             found.append(tag)
     return found
+
+
+def _sharp(bodies: list[Body]) -> list[int]:
+    """The curves of the current model along which the fluid's edges point into it: on the surfaces of two bodies.
+
+    A body's flat start is a part of its surface: where an arm narrower than the outlet enters that is a shoulder.
+    Which two bodies these are may change along a curve, since OCC joins curves that continue each other.
+    """
+    found = []
+    for _, tag in gmsh.model.getEntities(1):
+        points = _along_curve(tag, 9)
+        on = np.array([_on_surface(body, points) for body in bodies])
+        if (on.sum(axis=0) > 1).all():
+            found.append(tag)
+    return found
+
+
+def _on_surface(body: Body, points: np.ndarray) -> np.ndarray:
+    """Whether each of the points (n, 3) lies on the wall or the flat start of a body."""
+    depth = body.depth(points)
+    at_start = abs((points - body.origin) @ body.axis) < _NEAR
+    return np.asarray((abs(depth) < _ON) | (at_start & (depth > -_ON)))
 
 
 def _around(points: np.ndarray, reach: float) -> list[int]:
