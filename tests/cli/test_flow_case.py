@@ -282,6 +282,8 @@ def test_what_the_mesh_contradicts_is_refused(folder, capsys, changes, message):
     [
         ([('flow = "10 mm^2/s"\n', "")], "boundaries.inlets.in: needs its rate"),
         ([('flow = "10 mm^2/s"', 'flow = "10 mm"')], "is not a flow"),
+        ([('flow = "10 mm^2/s"', 'flow = "5 mL"')], '"5 mL" is not a flow;'),
+        ([('flow = "10 mm^2/s"', 'flow = "5"')], "a flow needs a unit: '5';"),
         ([('flow = "10 mm^2/s"', 'flow = "inf m^2/s"')], "is not finite"),
         ([('"10 mm^2/s"', '"10 mm^2/s"\nmean_velocity = "1 m/s"')], "in: give flow or mean_velocity, not both"),
         ([('"10 mm^2/s"', '"0 mm^2/s"'), ('"5 mm/s"', '"0 mm/s"')], "nothing moves the fluid"),
@@ -290,6 +292,9 @@ def test_what_the_mesh_contradicts_is_refused(folder, capsys, changes, message):
         ([('"10 mm^2/s"', '"10 mm^2/s"\nprofile = "measured.csv"')], "can't read"),
         ([('"10 mm^2/s"', '"10 mm^2/s"\nprofile = "wrong.csv"')], "inlets.in.profile: the columns of"),
         ([('"10 mm^2/s"', '"10 mm^2/s"\nprofile = "nan.csv"')], "row 3 of"),
+        ([('"10 mm^2/s"', '"10 mm^2/s"\nprofile = "one.csv"')], "is not 1 finite number ("),
+        ([('"10 mm^2/s"', '"10 mm^2/s"\nprofile = "semicolons.csv"')], "are separated by semicolons (save it as CSV"),
+        ([('"10 mm^2/s"', '"10 mm^2/s"\nprofile = "tabs.csv"')], "are separated by tabs (save it as CSV"),
         ([('"10 mm^2/s"', '"10 mm^2/s"\nformula = "__import__(1)"')], "known are"),
         ([('"10 mm^2/s"', '"10 mm^2/s"\nscale = false')], "scale = false is for a profile file"),
         (
@@ -336,6 +341,9 @@ def test_what_the_mesh_contradicts_is_refused(folder, capsys, changes, message):
 def test_mistakes_in_the_file_are_told_with_their_key(folder, capsys, changes, message):
     where = folder(*changes)
     (where / "wrong.csv").write_text("x,u\n0,1\n")
+    (where / "one.csv").write_text("speed\n1,2\n")
+    (where / "semicolons.csv").write_text("x;y;speed\n0;0;1,5\n0;1;0\n")
+    (where / "tabs.csv").write_text("x\ty\tspeed\n0\t0\t1\n")
     (where / "nan.csv").write_text("x,y,speed\n0,0,1\n0,1,nan\n")
     (where / "pulse.csv").write_text("t,factor\n0,1\n1,2\n")
     code, out, errors = run(capsys, "status", where)

@@ -196,6 +196,7 @@ def test_cut_planes_stand_only_where_the_arms_are_left_behind():
     ("changes", "words"),
     [
         ({"angle": "60 deg"}, "not angle as well"),
+        ({"angle": "60 deg", "arm_bores": 2}, "give either .* or angle and arm_bores, not both"),
         ({"arms": {}}, "give angle and arm_bores"),
         ({"arms": two(offset=0.1)}, "symmetric_half = false"),
         ({"arms": {"outlet": {"angle": "30 deg"}}}, 'can\'t be called "outlet"'),

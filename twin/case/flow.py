@@ -53,13 +53,14 @@ class Rate(Table):
 
 
 def _rate(text: object) -> Rate:
+    problems = []
     for kind, per_depth in (("flow", False), ("flow per depth", True)):
         try:
             return Rate(value=parse(str(text), kind), per_depth=per_depth)
         except BadInput as error:
-            problem = error.message
+            problems.append(error.message)
     raise ValueError(
-        f'{problem}; write it with its unit, e.g. "{EXAMPLE["flow"]}", or in 2-D "{EXAMPLE["flow per depth"]}"'
+        f'{problems[0]}; write it with its unit, e.g. "{EXAMPLE["flow"]}", or in 2-D "{EXAMPLE["flow per depth"]}"'
     )
 
 

@@ -145,6 +145,9 @@ def _read(path: Path) -> tuple[tuple[str, ...], np.ndarray]:
         raise BadInput(f"{path} is not a table: {error}", "save it as CSV with commas, in UTF-8") from None
     if len(lines) < 2:
         raise BadInput(f"{path} is empty", "its first row names the columns, the others hold numbers")
+    if len(lines[0]) == 1 and (separators := set(lines[0][0]) & {";", "\t"}):
+        between = "semicolons" if ";" in separators else "tabs"
+        raise BadInput(f"the columns of {path} are separated by {between}", "save it as CSV with commas: 0.5,1.25")
     header = tuple(word.strip().lower() for word in lines[0])
     rows = []
     for number, line in enumerate(lines[1:], 2):
@@ -153,5 +156,6 @@ def _read(path: Path) -> tuple[tuple[str, ...], np.ndarray]:
         except ValueError:
             rows.append([])
         if len(rows[-1]) != len(header) or not np.isfinite(rows[-1]).all():
-            raise BadInput(f"row {number} of {path} is not {len(header)} finite numbers", f"it is {', '.join(line)}")
+            numbers = f"{len(header)} finite number{'s' if len(header) > 1 else ''}"
+            raise BadInput(f"row {number} of {path} is not {numbers}", f"it is {', '.join(line)}")
     return header, np.array(rows)

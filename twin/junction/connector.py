@@ -96,9 +96,8 @@ class Connector(Strict):
     def _one_form(self) -> Connector:
         short = {"angle", "arm_bores"} & self.model_fields_set
         if self.arms and short:
-            raise ValueError(
-                f"give either [arms.NAME] or angle and arm_bores, not {' and '.join(sorted(short))} as well"
-            )
+            extra = "both" if len(short) == 2 else f"{short.pop()} as well"
+            raise ValueError(f"give either [arms.NAME] or angle and arm_bores, not {extra}")
         if not self.arms and len(short) < 2:
             raise ValueError("give angle and arm_bores, or a table [arms.NAME] for each arm")
         if self.arms:
