@@ -161,7 +161,7 @@ def test_what_does_not_turn_along_itself_is_refused(tmp_path, case_of):
     with pytest.raises(BadInput, match="turns about an axis, in the plane"):
         problem_of(case_of(RING, ('"10 mm"] }', '"10 mm"], axis = [0, 0, 1] }')))
     for wrong, words in (
-        ('rotation = "2 Hz"', "which angle"),
+        ('rotation = "2 Hz"', "is not a rotation"),
         ('rotation = "2 rad"', "not a rotation"),
         ('rotation = "2 rad/s", velocity = ["1 m/s", "0 m/s"]', "not both"),
         ("axis = [0, 0, 0], rotation = \"2 rad/s\"", "no direction"),
