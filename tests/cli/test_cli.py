@@ -178,3 +178,23 @@ def test_more_ranks_than_this_machine_can_run_are_refused_unless_a_scheduler_gav
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     start(500)
     assert started[1][:3] == ["mpirun", "-n", "500"]
+
+
+def test_two_processes_in_one_folder_each_solve_what_they_were_told(tmp_path, monkeypatch):
+    """The second one starts before the ranks of the first have read their job."""
+    read = []
+
+    def follow(command, *_):
+        if not read and campaign.os.getpid() == 1:
+            monkeypatch.setattr(campaign.os, "getpid", lambda: 2)
+            start("the second")
+        read.append(json.loads(Path(command[-1]).read_text())["points"])
+
+    def start(points):
+        campaign.start_workers("worker", Results(tmp_path), {"points": points}, 1, lambda event: None)
+
+    monkeypatch.setattr(campaign, "_follow", follow)
+    monkeypatch.setattr(campaign.shutil, "which", lambda name: name)
+    monkeypatch.setattr(campaign.os, "getpid", lambda: 1)
+    start("the first")
+    assert read == ["the second", "the first"] and not list((tmp_path / "logs").glob("job*"))

@@ -129,9 +129,12 @@ def start_workers(module: str, results: Results, job: dict[str, Any], ranks: int
     if launcher is None:
         raise TwinError("there is no mpirun", "twin doctor says how to get it")
     logs = folder(results.folder / "logs")
-    path = logs / "job.json"
-    write_json(path, job)
-    _follow([launcher, "-n", str(ranks), sys.executable, "-m", module, str(path)], logs / "solver.log", follow)
+    path = logs / f"job-{os.getpid()}.json"  # another process may solve other points of this folder
+    try:
+        write_json(path, job)
+        _follow([launcher, "-n", str(ranks), sys.executable, "-m", module, str(path)], logs / "solver.log", follow)
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def check_ranks(ranks: int) -> None:
