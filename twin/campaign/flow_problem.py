@@ -16,7 +16,7 @@ from mpi4py import MPI
 
 from twin.campaign.run import check_laminar
 from twin.case import FlowCase
-from twin.case.flow import Inlet, Outlet, Wall
+from twin.case.boundaries import Inlet, Outlet, Wall
 from twin.case.tables import Formula, read_history, read_profile
 from twin.errors import BadInput
 from twin.fem.domain import Domain

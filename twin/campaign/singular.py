@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from twin.case.flow import FlowBoundaries, Wall
+from twin.case.boundaries import FlowBoundaries, Wall
 
 BLUNT = 210.0  # degrees of fluid about an edge: with less the order is above 1.5, and facets of a round wall have some
 OF_SERIES = ("mean", "lowest", "highest")  # of a quantity over time: they grow where it does

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from twin.case.flow import CUT_PLANE
+from twin.case.boundaries import CUT_PLANE
 from twin.errors import BadInput
 from twin.junction import BOUNDARIES
 from twin.meshing.grid import FACETS, Grid, oriented
